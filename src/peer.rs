@@ -1,0 +1,40 @@
+//! Who is at the other end of a session, as the layers above learn it.
+
+use core::net::SocketAddr;
+
+use crate::{CipherSuite, ProtocolVersion};
+
+/// Names one established session for as long as this program runs.
+///
+/// It is never given out twice by one [`Endpoint`](crate::Endpoint), so a layer above that remembers it (CoAP's
+/// deduplication, an observation) can tell a new session from an old one at the same address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct SessionId(pub(crate) u64);
+
+/// The authenticated peer of an established session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Peer<'a> {
+    /// The PSK identity under which the peer proved that it holds the key, 0 to 128 bytes that may hold any value.
+    pub identity: &'a [u8],
+    /// Which session this is. A new handshake makes a new one, at whatever address.
+    pub session: SessionId,
+    /// The epoch of the session (RFC 6347 §4.1): CoAP exchanges never cross from one to another (RFC 7252 §9.1.1).
+    pub epoch: u16,
+    /// The protocol version that was agreed.
+    pub version: ProtocolVersion,
+    /// The cipher suite that was agreed.
+    pub suite: CipherSuite,
+}
+
+/// What a datagram socket with authenticated peers has beyond a plain one.
+///
+/// Everything in [`coap`](crate::coap) speaks to `embedded-nal-async` sockets and asks this trait whom it speaks with.
+/// Sockets without security answer `None` and still work.
+pub trait PeerLookup {
+    /// The peer of the session between `local` and `remote`; `None` where there is none (any more).
+    ///
+    /// Asked right after a datagram was received, before any other call on the socket, it names the peer that sent it.
+    fn peer(&self, local: SocketAddr, remote: SocketAddr) -> Option<Peer<'_>>;
+}

@@ -1,0 +1,82 @@
+//! Cipher suites (RFC 6655, RFC 5487) as they are named and numbered on the wire.
+
+/// A cipher suite that this crate speaks.
+///
+/// All of them use a pre-shared key alone, so none gives forward secrecy: whoever learns the key can read what was
+/// recorded before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum CipherSuite {
+    /// `TLS_PSK_WITH_AES_128_CCM_8` (0xC0A8): mandatory for CoAP (RFC 7252 §9.1.3.1), with the shortest records.
+    Aes128Ccm8,
+    /// `TLS_PSK_WITH_AES_128_CCM` (0xC0A4, RFC 6655).
+    Aes128Ccm,
+    /// `TLS_PSK_WITH_AES_128_GCM_SHA256` (0x00A8, RFC 5487).
+    #[cfg(feature = "aes-gcm")]
+    Aes128Gcm,
+}
+
+/// Not a suite but a signal (RFC 5746 §3.3): the client knows `renegotiation_info`.
+pub const EMPTY_RENEGOTIATION_INFO_SCSV: u16 = 0x00FF;
+
+impl CipherSuite {
+    /// Every suite of this build, the shortest records first.
+    pub const ALL: &'static [Self] = &[
+        Self::Aes128Ccm8,
+        Self::Aes128Ccm,
+        #[cfg(feature = "aes-gcm")]
+        Self::Aes128Gcm,
+    ];
+
+    /// The number on the wire.
+    pub const fn number(self) -> u16 {
+        match self {
+            Self::Aes128Ccm8 => 0xC0A8,
+            Self::Aes128Ccm => 0xC0A4,
+            #[cfg(feature = "aes-gcm")]
+            Self::Aes128Gcm => 0x00A8,
+        }
+    }
+
+    /// The suite with this number, if this build has it.
+    ///
+    /// ```
+    /// use dtls_psk::CipherSuite;
+    ///
+    /// assert_eq!(CipherSuite::from_number(0xC0A8), Some(CipherSuite::Aes128Ccm8));
+    /// assert_eq!(CipherSuite::from_number(0x002F), None);
+    /// ```
+    pub fn from_number(number: u16) -> Option<Self> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|suite| suite.number() == number)
+    }
+
+    /// The name in the IANA registry.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Aes128Ccm8 => "TLS_PSK_WITH_AES_128_CCM_8",
+            Self::Aes128Ccm => "TLS_PSK_WITH_AES_128_CCM",
+            #[cfg(feature = "aes-gcm")]
+            Self::Aes128Gcm => "TLS_PSK_WITH_AES_128_GCM_SHA256",
+        }
+    }
+
+    /// Bytes that the authentication tag adds to a record.
+    pub const fn tag_len(self) -> usize {
+        match self {
+            Self::Aes128Ccm8 => 8,
+            Self::Aes128Ccm => 16,
+            #[cfg(feature = "aes-gcm")]
+            Self::Aes128Gcm => 16,
+        }
+    }
+}
+
+impl core::fmt::Display for CipherSuite {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.name())
+    }
+}

@@ -1,19 +1,63 @@
+//! skeleton docs
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
-//! skeleton
-#[cfg(feature = "std")]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::todo,
+        clippy::indexing_slicing
+    )
+)]
+
+#[cfg(any(test, feature = "std"))]
 extern crate std;
-pub mod peer;
-pub mod time;
-pub mod wire {
-    #![allow(missing_docs)]
-    pub mod suite;
-    pub mod version;
-}
-pub use peer::{Peer, PeerLookup, SessionId};
-pub use time::*;
-pub use wire::suite::CipherSuite;
-pub use wire::version::ProtocolVersion;
+
+#[cfg(not(feature = "dtls12"))]
+compile_error!("dtls-psk without a protocol version can do nothing: enable the feature `dtls12`");
+
+mod config;
+mod connection;
+mod crypto;
+mod endpoint;
+mod error;
+mod handshake;
+#[cfg(feature = "keylog")]
+mod keylog;
+mod log;
+mod peer;
+mod psk;
+mod record;
+mod stats;
+mod time;
+mod wire;
+
 #[cfg(feature = "coap")]
 pub mod coap;
+
+pub use config::Config;
+pub use connection::{Connection, Event, Incoming};
+pub use crypto::provider::{AeadError, CryptoProvider, RustCrypto};
+pub use endpoint::{Endpoint, Path, Storage};
+pub use error::{ConfigField, Error, PeerMisbehaved};
+#[cfg(feature = "keylog")]
+pub use keylog::KeyLog;
+pub use peer::{Peer, PeerLookup, SessionId};
+pub use psk::{MAX_IDENTITY_LEN, MAX_KEY_LEN, Psk, PskStore};
+pub use record::{RECORD_PREFIX, RECORD_SUFFIX};
+pub use stats::Stats;
+#[cfg(feature = "embassy-time")]
+pub use time::EmbassyTimer;
+#[cfg(feature = "std")]
+pub use time::StdClock;
+#[cfg(feature = "tokio")]
+pub use time::TokioTimer;
+pub use time::{Clock, Instant, Timer};
+pub use wire::InvalidMessage;
+pub use wire::alert::AlertDescription;
+pub use wire::suite::CipherSuite;
+pub use wire::version::ProtocolVersion;

@@ -1,0 +1,310 @@
+//! One association, sans-I/O: a client's, from its first hello to its last record.
+
+mod session;
+
+pub(crate) use session::{Received, Session};
+
+use core::ops::Range;
+
+use rand_core::TryCryptoRng;
+
+use crate::config::Config;
+use crate::error::Error;
+use crate::handshake::{Context, Credentials, Handshake, fill_random};
+use crate::log::debug;
+use crate::peer::{Peer, SessionId};
+use crate::psk::Psk;
+use crate::stats::Stats;
+use crate::time::Instant;
+use crate::wire::RANDOM_LEN;
+use crate::wire::record::{RecordHeader, Split, split_first};
+
+/// What a datagram brought, or what became of the association.
+#[derive(Debug)]
+pub enum Event<'d> {
+    /// The handshake is done: both sides have proven that they hold the key.
+    Established,
+    /// The peer's bytes, decrypted in place in the datagram that was handed in.
+    Data(&'d mut [u8]),
+    /// The peer closed the session (close_notify). Nothing more will come.
+    Closed,
+    /// The association ended, and why. Nothing more will come.
+    Failed(Error),
+}
+
+/// A client's association with one server, without any I/O: the caller moves the datagrams and tells the time.
+///
+/// # When to call what
+///
+/// 1. [`poll_transmit`](Self::poll_transmit) until it returns `None`: after the start, after every datagram received,
+///    after every timeout, after [`close`](Self::close).
+/// 2. [`poll_timeout`](Self::poll_timeout) says until when to wait for the next datagram. When the time has come,
+///    [`handle_timeout`](Self::handle_timeout).
+/// 3. [`receive`](Self::receive) for every datagram of the server.
+///
+/// Servers, and whoever has many peers on one socket, use an [`Endpoint`](crate::Endpoint). The shells in
+/// [`nal`](crate::nal) do all this over a socket.
+///
+/// # Example
+///
+/// ```
+/// use dtls_psk::{Config, Connection, Event, Instant, Psk};
+/// # use getrandom::SysRng;
+///
+/// let config = Config::default();
+/// let psk = Psk::new(b"client1", b"hardfault_secure_key")?;
+/// let now = Instant::from_millis(0);
+/// let mut connection = Connection::client(&config, &psk, &mut SysRng, now)?;
+///
+/// let mut datagram = [0; 1500];
+/// while let Some(len) = connection.poll_transmit(&mut datagram)? {
+///     // socket.send(&datagram[..len]);
+///     # assert!(len > 0);
+/// }
+/// assert_eq!(connection.poll_timeout(), Some(Instant::from_millis(1_000)));
+///
+/// // let len = socket.recv(&mut datagram);
+/// for event in connection.receive(&mut datagram[..0], now) {
+///     match event {
+///         Event::Established => println!("established"),
+///         Event::Data(bytes) => println!("{} bytes", bytes.len()),
+///         Event::Closed => println!("closed"),
+///         Event::Failed(error) => println!("{error}"),
+///     }
+/// }
+/// # Ok::<(), dtls_psk::Error>(())
+/// ```
+pub struct Connection<'a> {
+    config: &'a Config<'a>,
+    psk: &'a Psk<'a>,
+    state: State,
+    stats: Stats,
+}
+
+/// A client has one association, so its two lifetimes may share one place.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is no heap to put the larger one on"
+)]
+enum State {
+    Handshake(Handshake),
+    Session(Session),
+}
+
+impl<'a> Connection<'a> {
+    /// Starts a handshake with the server that will get the datagrams.
+    ///
+    /// # Errors
+    /// [`Error::InvalidConfig`]; [`Error::RandomFailed`].
+    pub fn client<R: TryCryptoRng + ?Sized>(
+        config: &'a Config<'a>,
+        psk: &'a Psk<'a>,
+        rng: &mut R,
+        now: Instant,
+    ) -> Result<Self, Error> {
+        config.validate()?;
+        let mut random = [0; RANDOM_LEN];
+        fill_random(rng, &mut random)?;
+        let context = Context {
+            config,
+            credentials: Credentials::Client(psk),
+        };
+        let state = State::Handshake(Handshake::client(&context, random, now)?);
+        Ok(Self {
+            config,
+            psk,
+            state,
+            stats: Stats::default(),
+        })
+    }
+
+    const fn context(&self) -> Context<'a> {
+        Context {
+            config: self.config,
+            credentials: Credentials::Client(self.psk),
+        }
+    }
+
+    /// Writes the next datagram to send into `buf` and returns its length; `None` when there is none for now.
+    ///
+    /// # Errors
+    /// [`Error::BufferTooSmall`] when the datagram does not fit: [`Config::mtu`] bytes always do, but for a server that
+    /// sends extraordinary cookies. Nothing is lost by it. [`Error::CryptoFailed`] when the provider fails.
+    pub fn poll_transmit(&mut self, buf: &mut [u8]) -> Result<Option<usize>, Error> {
+        let context = self.context();
+        match &mut self.state {
+            State::Handshake(handshake) => handshake.poll_transmit(&context, buf),
+            State::Session(session) => session.poll_transmit(self.config.crypto(), buf),
+        }
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout) at the latest; `None` while there is nothing to wait for.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        match &self.state {
+            State::Handshake(handshake) => handshake.poll_timeout(),
+            State::Session(_) => None,
+        }
+    }
+
+    /// Does what is due at `now`: sends a flight again, or gives the handshake up. Calling it early does no harm.
+    ///
+    /// # Errors
+    /// Why the handshake is over, as [`Event::Failed`] says it of those that end by a datagram.
+    pub fn handle_timeout(&mut self, now: Instant) -> Result<(), Error> {
+        let context = self.context();
+        match &mut self.state {
+            State::Handshake(handshake) => handshake.handle_timeout(&context, now, &mut self.stats),
+            State::Session(_) => Ok(()),
+        }
+    }
+
+    /// Takes a datagram from the server. Go through the [`Incoming`] until it returns `None`: records that were not
+    /// looked at are lost.
+    pub fn receive<'c, 'd>(
+        &'c mut self,
+        datagram: &'d mut [u8],
+        now: Instant,
+    ) -> Incoming<'c, 'a, 'd> {
+        Incoming {
+            connection: self,
+            rest: datagram,
+            now,
+        }
+    }
+
+    /// Seals a copy of `payload` into `buf` as one datagram, and returns its length: that of the payload and
+    /// [`RECORD_PREFIX`](crate::RECORD_PREFIX), plus the suite's tag.
+    ///
+    /// # Errors
+    /// [`Error::NotConnected`] before the handshake is done and after the end; [`Error::BufferTooSmall`];
+    /// [`Error::PayloadTooLong`] above 16,384 bytes; [`Error::SequenceNumbersExhausted`]; [`Error::CryptoFailed`].
+    pub fn send(&mut self, payload: &[u8], buf: &mut [u8]) -> Result<usize, Error> {
+        let crypto = self.config.crypto();
+        self.session()?.send(crypto, payload, buf)
+    }
+
+    /// Seals the payload that lies at `payload` in `buf`, without copying it, and returns where in `buf` the datagram
+    /// is. There must be [`RECORD_PREFIX`](crate::RECORD_PREFIX) bytes in front of the payload and
+    /// [`RECORD_SUFFIX`](crate::RECORD_SUFFIX) behind it.
+    ///
+    /// # Errors
+    /// Those of [`send`](Self::send).
+    pub fn seal_in_place(
+        &mut self,
+        buf: &mut [u8],
+        payload: Range<usize>,
+    ) -> Result<Range<usize>, Error> {
+        let crypto = self.config.crypto();
+        self.session()?.seal_in_place(crypto, buf, payload)
+    }
+
+    /// Closes the session: the next [`poll_transmit`](Self::poll_transmit) says close_notify. A handshake is given up
+    /// without a word.
+    pub fn close(&mut self) {
+        match &mut self.state {
+            State::Handshake(handshake) => handshake.abandon(),
+            State::Session(session) => session.close(),
+        }
+    }
+
+    /// The server, once the handshake is done and until the session is over.
+    pub fn peer(&self) -> Option<Peer<'_>> {
+        match &self.state {
+            State::Session(session) if session.is_open() => Some(session.peer()),
+            _ => None,
+        }
+    }
+
+    /// What was dropped, repeated and refused so far.
+    pub const fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    fn session(&mut self) -> Result<&mut Session, Error> {
+        match &mut self.state {
+            State::Session(session) => Ok(session),
+            State::Handshake(_) => Err(Error::NotConnected),
+        }
+    }
+
+    fn receive_record<'d>(
+        &mut self,
+        header: &RecordHeader,
+        body: &'d mut [u8],
+        now: Instant,
+    ) -> Option<Event<'d>> {
+        let context = self.context();
+        match &mut self.state {
+            State::Session(session) => {
+                match session.receive(self.config.crypto(), header, body, &mut self.stats) {
+                    Received::Nothing => None,
+                    Received::Data(data) => Some(Event::Data(data)),
+                    Received::Closed => Some(Event::Closed),
+                    Received::Failed(error) => Some(Event::Failed(error)),
+                }
+            }
+            State::Handshake(handshake) => {
+                match handshake.receive(&context, header, body, now, &mut self.stats) {
+                    Ok(None) => None,
+                    Ok(Some(established)) => {
+                        // One connection has one session.
+                        self.state = State::Session(Session::new(SessionId(0), established));
+                        debug!("session established");
+                        Some(Event::Established)
+                    }
+                    Err(error) => {
+                        Stats::count(&mut self.stats.handshakes_failed);
+                        Some(Event::Failed(error))
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The records of one datagram, on their way through a [`Connection`]: an iterator over what they brought.
+pub struct Incoming<'c, 'a, 'd> {
+    connection: &'c mut Connection<'a>,
+    rest: &'d mut [u8],
+    now: Instant,
+}
+
+impl Incoming<'_, '_, '_> {
+    /// How many bytes of the datagram, counted from its end, have not been looked at.
+    pub const fn remaining(&self) -> usize {
+        self.rest.len()
+    }
+}
+
+impl<'d> Iterator for Incoming<'_, '_, 'd> {
+    type Item = Event<'d>;
+
+    fn next(&mut self) -> Option<Event<'d>> {
+        while let Some((header, body)) = next_record(&mut self.rest, &mut self.connection.stats) {
+            if let Some(event) = self.connection.receive_record(&header, body, self.now) {
+                return Some(event);
+            }
+        }
+        None
+    }
+}
+
+/// Takes the next readable record off a datagram. What is no record is counted and passed over: where one cannot be
+/// told from the next, the rest of the datagram.
+pub(crate) fn next_record<'d>(
+    rest: &mut &'d mut [u8],
+    stats: &mut Stats,
+) -> Option<(RecordHeader, &'d mut [u8])> {
+    while !rest.is_empty() {
+        match split_first(core::mem::take(rest)) {
+            Some((Split::Record(header, body), behind)) => {
+                *rest = behind;
+                return Some((header, body));
+            }
+            Some((Split::Unknown, behind)) => *rest = behind,
+            None => {}
+        }
+        Stats::count(&mut stats.dropped);
+    }
+    None
+}

@@ -1,0 +1,596 @@
+//! Many associations on one socket, sans-I/O: demultiplexing, stateless cookies, slots.
+
+mod admission;
+mod pool;
+
+pub use pool::Path;
+
+use core::hash::{Hash, Hasher};
+use core::ops::Range;
+
+use rand_core::TryCryptoRng;
+use siphasher::sip::SipHasher13;
+
+use self::pool::Pool;
+use crate::config::Config;
+use crate::connection::{Event, Received, Session, next_record};
+use crate::error::Error;
+use crate::handshake::{
+    Context, CookieJar, Credentials, Established, Handshake, HelloReply, ServerRandom, fill_random,
+};
+use crate::log::debug;
+use crate::peer::{Peer, SessionId};
+use crate::psk::PskStore;
+use crate::stats::Stats;
+use crate::time::Instant;
+use crate::wire::Reader;
+use crate::wire::client_hello::ClientHello;
+use crate::wire::handshake::{Fragment, HandshakeType};
+use crate::wire::record::{ContentType, RecordHeader};
+
+/// The highest number that a ClientHello's message may have: one for each HelloVerifyRequest that a client follows.
+const MAX_HELLO_SEQ: u16 = 4;
+
+/// The memory of an [`Endpoint`]: room for `H` handshakes in progress and `S` established sessions, 1 to 65,534 each.
+///
+/// It is const-constructible, so it can live in a `static` cell instead of on the stack.
+///
+/// ```
+/// use dtls_psk::Storage;
+///
+/// // Two handshakes at once are plenty for a device; a session is much smaller than a handshake.
+/// static STORAGE: std::sync::Mutex<Storage<2, 16>> = std::sync::Mutex::new(Storage::new());
+/// # assert!(size_of::<Storage<2, 16>>() < 12 * 1024);
+/// ```
+pub struct Storage<const H: usize, const S: usize> {
+    handshakes: Pool<Handshake, H>,
+    sessions: Pool<Session, S>,
+}
+
+impl<const H: usize, const S: usize> Storage<H, S> {
+    /// Empty storage.
+    pub const fn new() -> Self {
+        Self {
+            handshakes: Pool::new(),
+            sessions: Pool::new(),
+        }
+    }
+}
+
+impl<const H: usize, const S: usize> Default for Storage<H, S> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A server's end of many associations on one socket, without any I/O.
+///
+/// # When to call what
+///
+/// 1. [`receive`](Self::receive) for every datagram, with the [`Path`] that it came by.
+/// 2. [`poll_transmit`](Self::poll_transmit) until it returns `None`: after every datagram, every timeout, every
+///    [`close`](Self::close) and [`revoke`](Self::revoke).
+/// 3. [`poll_timeout`](Self::poll_timeout) says until when to wait for the next datagram. When the time has come,
+///    [`handle_timeout`](Self::handle_timeout).
+///
+/// # What is kept for whom
+///
+/// Nothing is kept for a client before it has repeated a cookie, and so has shown that it receives at its address
+/// (RFC 6347 §4.2.1). From there on it has one of `H` handshake slots, and one of `S` session slots once it has proven
+/// its key. The two are separate pools, so handshakes never push a session out.
+///
+/// * A full handshake pool gives a slot to a newcomer when the oldest handshake has waited for longer than the
+///   retransmission timeout. While a network prefix (IPv4 /24, IPv6 /64) holds half of the pool, its newcomers take from
+///   it alone. A newcomer that gets no slot is not told; its retransmission tries again.
+/// * A full session pool gives up the session that carried data the longest ago. One identity may hold
+///   [`Config::with_sessions_per_identity`] of them, half of the pool unless you say otherwise; beyond that its own
+///   longest idle one goes.
+/// * A client that comes again from the same address, because it lost its state, gets a handshake beside its old
+///   session. The session is replaced only once the client has proven its key (RFC 6347 §4.2.8).
+///
+/// # Example
+///
+/// ```
+/// use dtls_psk::{Config, Endpoint, Event, Instant, Path, Psk, Storage};
+/// # use getrandom::SysRng;
+///
+/// let config = Config::default();
+/// let keys = [Psk::new(b"client1", b"hardfault_secure_key")?];
+/// let mut storage = Storage::<2, 16>::new();
+/// let mut endpoint = Endpoint::new(&config, &keys, &mut storage, &mut SysRng)?;
+///
+/// let mut datagram = [0; 1500];
+/// // let (len, remote) = socket.recv_from(&mut datagram);
+/// # let (len, remote) = (0, "127.0.0.1:40000".parse().unwrap());
+/// let path = Path { local: "127.0.0.1:5684".parse().unwrap(), remote };
+/// let now = Instant::from_millis(0);
+/// let mut incoming = endpoint.receive(&mut datagram[..len], path, &mut SysRng, now);
+/// while let Some(event) = incoming.next() {
+///     match event {
+///         Event::Established => println!("{:?}", incoming.peer()),
+///         Event::Data(bytes) => println!("{} bytes", bytes.len()),
+///         Event::Closed => println!("closed"),
+///         Event::Failed(error) => println!("{error}"),
+///     }
+/// }
+/// while let Some((len, path)) = endpoint.poll_transmit(&mut datagram)? {
+///     // socket.send_to(&datagram[..len], path.remote);
+/// }
+/// # Ok::<(), dtls_psk::Error>(())
+/// ```
+pub struct Endpoint<'a, const H: usize, const S: usize> {
+    config: &'a Config<'a>,
+    store: &'a dyn PskStore,
+    storage: &'a mut Storage<H, S>,
+    cookies: CookieJar,
+    hash_key: [u8; 16],
+    next_session: u64,
+    /// An answer to a client that nothing is kept for. The next one takes its place, as that client will ask again.
+    reply: Option<(HelloReply, Path)>,
+    /// Whether some handshake or session may have something to send.
+    due: bool,
+    stats: Stats,
+}
+
+impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
+    /// An endpoint without any peer. What `storage` held before is wiped.
+    ///
+    /// # Errors
+    /// [`Error::InvalidConfig`]; [`Error::RandomFailed`].
+    pub fn new<R: TryCryptoRng + ?Sized>(
+        config: &'a Config<'a>,
+        store: &'a dyn PskStore,
+        storage: &'a mut Storage<H, S>,
+        rng: &mut R,
+    ) -> Result<Self, Error> {
+        config.validate()?;
+        storage.handshakes.clear();
+        storage.sessions.clear();
+        let mut hash_key = [0; 16];
+        fill_random(rng, &mut hash_key)?;
+        let cookies = CookieJar::new(rng)?;
+        let stats = Stats::default();
+        Ok(Self {
+            config,
+            store,
+            storage,
+            cookies,
+            hash_key,
+            next_session: 0,
+            reply: None,
+            due: false,
+            stats,
+        })
+    }
+
+    const fn context(&self) -> Context<'a> {
+        Context {
+            config: self.config,
+            credentials: Credentials::Server(self.store),
+        }
+    }
+
+    fn hash(&self, path: &Path) -> u64 {
+        let mut hasher = SipHasher13::new_with_key(&self.hash_key);
+        path.hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// Takes a datagram that came by `path`. Go through the [`Incoming`] until it returns `None`: records that were not
+    /// looked at are lost. `rng` gives a new handshake its random bytes.
+    pub fn receive<'e, 'd, 'r, R: TryCryptoRng + ?Sized>(
+        &'e mut self,
+        datagram: &'d mut [u8],
+        path: Path,
+        rng: &'r mut R,
+        now: Instant,
+    ) -> Incoming<'e, 'a, 'd, 'r, R, H, S> {
+        Incoming {
+            endpoint: self,
+            rest: datagram,
+            path,
+            rng,
+            now,
+        }
+    }
+
+    /// Writes the next datagram to send into `buf`, and returns its length and where it goes; `None` when there is none
+    /// for now.
+    ///
+    /// # Errors
+    /// [`Error::BufferTooSmall`] when the datagram does not fit; [`Config::mtu`] bytes always do. Nothing is lost by it.
+    pub fn poll_transmit(&mut self, buf: &mut [u8]) -> Result<Option<(usize, Path)>, Error> {
+        if let Some((reply, path)) = &self.reply {
+            let (len, path) = (reply.write(buf)?, *path);
+            self.reply = None;
+            return Ok(Some((len, path)));
+        }
+        if !self.due {
+            return Ok(None);
+        }
+        let context = self.context();
+        let Storage {
+            handshakes,
+            sessions,
+        } = &mut *self.storage;
+        for at in handshakes.slots() {
+            let Some(entry) = handshakes.get_mut(at) else {
+                continue;
+            };
+            let path = entry.path;
+            match entry.value.poll_transmit(&context, buf) {
+                Ok(None) => {}
+                Ok(Some(len)) => {
+                    if entry.value.is_over() {
+                        handshakes.remove(at);
+                    }
+                    return Ok(Some((len, path)));
+                }
+                Err(error @ Error::BufferTooSmall { .. }) => return Err(error),
+                // One peer's failure is not the others'. Its timeout will find the handshake over.
+                Err(error) => entry.value.fail(error),
+            }
+        }
+        for at in sessions.slots() {
+            let Some(entry) = sessions.get_mut(at).filter(|entry| entry.value.is_due()) else {
+                continue;
+            };
+            let path = entry.path;
+            match entry.value.poll_transmit(self.config.crypto(), buf) {
+                Ok(None) => {}
+                Ok(Some(len)) => {
+                    if entry.value.is_over() {
+                        sessions.remove(at);
+                    }
+                    return Ok(Some((len, path)));
+                }
+                Err(error @ Error::BufferTooSmall { .. }) => return Err(error),
+                Err(_) => {}
+            }
+        }
+        self.due = false;
+        Ok(None)
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout) at the latest; `None` while there is nothing to wait for.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.storage
+            .handshakes
+            .iter()
+            .filter_map(|(_, entry)| entry.value.poll_timeout())
+            .min()
+    }
+
+    /// Does what is due at `now`: sends flights again, and gives handshakes up. Each one given up is returned with the
+    /// reason; call until it returns `None`. Calling it early does no harm.
+    pub fn handle_timeout(&mut self, now: Instant) -> Option<(Path, Error)> {
+        let context = self.context();
+        let handshakes = &mut self.storage.handshakes;
+        for at in handshakes.slots() {
+            let Some(entry) = handshakes.get_mut(at) else {
+                continue;
+            };
+            let path = entry.path;
+            if let Err(error) = entry.value.handle_timeout(&context, now, &mut self.stats) {
+                handshakes.remove(at);
+                Stats::count(&mut self.stats.handshakes_failed);
+                return Some((path, error));
+            }
+        }
+        self.due = true;
+        None
+    }
+
+    /// Seals a copy of `payload` for the peer at `path` into `buf` as one datagram, and returns its length: that of the
+    /// payload and [`RECORD_PREFIX`](crate::RECORD_PREFIX), plus the suite's tag.
+    ///
+    /// # Errors
+    /// [`Error::NotConnected`] when there is no session by this path; [`Error::BufferTooSmall`];
+    /// [`Error::PayloadTooLong`] above 16,384 bytes; [`Error::SequenceNumbersExhausted`]; [`Error::CryptoFailed`].
+    pub fn send(&mut self, path: &Path, payload: &[u8], buf: &mut [u8]) -> Result<usize, Error> {
+        let crypto = self.config.crypto();
+        self.session(path)?.send(crypto, payload, buf)
+    }
+
+    /// Seals the payload that lies at `payload` in `buf` for the peer at `path`, without copying it, and returns where
+    /// in `buf` the datagram is. There must be [`RECORD_PREFIX`](crate::RECORD_PREFIX) bytes in front of the payload and
+    /// [`RECORD_SUFFIX`](crate::RECORD_SUFFIX) behind it.
+    ///
+    /// # Errors
+    /// Those of [`send`](Self::send).
+    pub fn seal_in_place(
+        &mut self,
+        path: &Path,
+        buf: &mut [u8],
+        payload: Range<usize>,
+    ) -> Result<Range<usize>, Error> {
+        let crypto = self.config.crypto();
+        self.session(path)?.seal_in_place(crypto, buf, payload)
+    }
+
+    /// Closes the session at `path`, if there is one: the next [`poll_transmit`](Self::poll_transmit) says close_notify.
+    pub fn close(&mut self, path: &Path) {
+        if let Ok(session) = self.session(path) {
+            session.close();
+            self.due = true;
+        }
+    }
+
+    /// Closes every session of `identity`, for when its key was taken back. Take it out of the key store first.
+    pub fn revoke(&mut self, identity: &[u8]) {
+        for entry in self.storage.sessions.iter_mut() {
+            if entry.value.peer().identity == identity {
+                entry.value.close();
+                self.due = true;
+            }
+        }
+    }
+
+    /// The peer of the open session by `path`.
+    pub fn peer(&self, path: &Path) -> Option<Peer<'_>> {
+        let at = self.storage.sessions.find(self.hash(path), path)?;
+        let session = &self.storage.sessions.get(at)?.value;
+        session.is_open().then(|| session.peer())
+    }
+
+    /// Every open session, in no order.
+    pub fn sessions(&self) -> impl Iterator<Item = (Path, Peer<'_>)> {
+        let open = self
+            .storage
+            .sessions
+            .iter()
+            .filter(|(_, entry)| entry.value.is_open());
+        open.map(|(_, entry)| (entry.path, entry.value.peer()))
+    }
+
+    /// How many handshakes are in progress.
+    pub fn handshakes(&self) -> usize {
+        self.storage.handshakes.iter().count()
+    }
+
+    /// What was dropped, repeated and refused so far, over all peers.
+    pub const fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    fn session(&mut self, path: &Path) -> Result<&mut Session, Error> {
+        let at = self
+            .storage
+            .sessions
+            .find(self.hash(path), path)
+            .ok_or(Error::NotConnected)?;
+        self.storage
+            .sessions
+            .get_mut(at)
+            .map(|entry| &mut entry.value)
+            .ok_or(Error::NotConnected)
+    }
+
+    /// A record goes to the handshake or to the session that it can only be meant for.
+    fn receive_record<'d, R: TryCryptoRng + ?Sized>(
+        &mut self,
+        header: &RecordHeader,
+        body: &'d mut [u8],
+        path: Path,
+        rng: &mut R,
+        now: Instant,
+    ) -> Option<Event<'d>> {
+        if header.epoch == 0
+            && header.content_type == ContentType::Handshake
+            && starts_with_client_hello(body)
+        {
+            return self
+                .on_client_hello(header, body, path, rng, now)
+                .err()
+                .map(Event::Failed);
+        }
+        self.due = true;
+        let hash = self.hash(&path);
+        if let Some(at) = self.storage.handshakes.find(hash, &path)
+            && let Some(entry) = self.storage.handshakes.get_mut(at)
+            && (header.epoch == 0
+                || header.content_type == ContentType::Handshake && entry.value.awaits_finished())
+        {
+            let context = Context {
+                config: self.config,
+                credentials: Credentials::Server(self.store),
+            };
+            match entry
+                .value
+                .receive(&context, header, body, now, &mut self.stats)
+            {
+                Ok(None) => return None,
+                Ok(Some(established)) => {
+                    self.storage.handshakes.remove(at);
+                    self.establish(hash, path, established, now);
+                    return Some(Event::Established);
+                }
+                Err(error) => {
+                    Stats::count(&mut self.stats.handshakes_failed);
+                    return Some(Event::Failed(error));
+                }
+            }
+        }
+        let Some(at) = self.storage.sessions.find(hash, &path) else {
+            Stats::count(&mut self.stats.dropped);
+            return None;
+        };
+        let entry = self.storage.sessions.get_mut(at)?;
+        match entry
+            .value
+            .receive(self.config.crypto(), header, body, &mut self.stats)
+        {
+            Received::Nothing => None,
+            Received::Data(data) => {
+                entry.touched = now;
+                Some(Event::Data(data))
+            }
+            Received::Closed => Some(Event::Closed),
+            Received::Failed(error) => {
+                self.storage.sessions.remove(at);
+                Some(Event::Failed(error))
+            }
+        }
+    }
+
+    /// A ClientHello, which nothing is kept for until its cookie shows that the client receives at its address.
+    ///
+    /// # Errors
+    /// Why a client with a good cookie cannot be served.
+    fn on_client_hello<R: TryCryptoRng + ?Sized>(
+        &mut self,
+        header: &RecordHeader,
+        body: &[u8],
+        path: Path,
+        rng: &mut R,
+        now: Instant,
+    ) -> Result<(), Error> {
+        // A fragment is never kept here, so a hello that was cut is of no use.
+        let fragment = Fragment::parse(&mut Reader::new(body))
+            .ok()
+            .filter(Fragment::is_whole);
+        let parsed =
+            fragment.and_then(|fragment| Some((fragment, ClientHello::parse(fragment.body).ok()?)));
+        let plausible = |hello: &ClientHello<'_>, seq| match hello.cookie {
+            [] => seq == 0,
+            _ => (1..=MAX_HELLO_SEQ).contains(&seq),
+        };
+        let Some((fragment, hello)) =
+            parsed.filter(|(fragment, hello)| plausible(hello, fragment.message_seq))
+        else {
+            Stats::count(&mut self.stats.dropped);
+            return Ok(());
+        };
+        debug!(
+            "<- ClientHello (message {}, cookie of {} bytes)",
+            fragment.message_seq,
+            hello.cookie.len()
+        );
+        if !self.cookies.check(path.remote, &hello, now) {
+            let cookie = self.cookies.make(path.remote, &hello, now);
+            let reply = HelloReply::hello_verify_request(header, &fragment, cookie);
+            self.reply = Some((reply, path));
+            return Ok(());
+        }
+
+        let hash = self.hash(&path);
+        let sessions = &self.storage.sessions;
+        let session = sessions.find(hash, &path).and_then(|at| sessions.get(at));
+        if session.is_some_and(|entry| entry.value.is_from(&hello)) {
+            Stats::count(&mut self.stats.dropped);
+            return Ok(());
+        }
+        let before = self.storage.handshakes.find(hash, &path);
+        if let Some(entry) = before.and_then(|at| self.storage.handshakes.get_mut(at))
+            && entry.value.is_from(&hello)
+        {
+            entry.value.on_repeated_hello(&mut self.stats);
+            self.due = true;
+            return Ok(());
+        }
+        let random = ServerRandom::draw(rng)?;
+        match Handshake::server(&self.context(), &fragment, &hello, header, random, now) {
+            Ok(handshake) => {
+                self.admit(hash, path, before, handshake, now);
+                Ok(())
+            }
+            Err(error) => {
+                Stats::count(&mut self.stats.handshakes_failed);
+                self.reply = Some((HelloReply::alert(header, error), path));
+                Err(error)
+            }
+        }
+    }
+
+    /// Finds a slot for a handshake, in the place of `before` where the client starts anew.
+    fn admit(
+        &mut self,
+        hash: u64,
+        path: Path,
+        before: Option<u16>,
+        handshake: Handshake,
+        now: Instant,
+    ) {
+        let handshakes = &mut self.storage.handshakes;
+        let evicted = before.or_else(|| {
+            let grace = self.config.initial_timeout();
+            let full = handshakes.is_full();
+            full.then(|| admission::handshake_to_evict(handshakes, &path, grace, now))
+                .flatten()
+        });
+        if let Some(at) = evicted {
+            handshakes.remove(at);
+        }
+        if handshakes.insert(hash, path, now, handshake).is_none() {
+            debug!("no room for another handshake");
+            Stats::count(&mut self.stats.handshakes_refused);
+        }
+        self.due = true;
+    }
+
+    /// Makes a session of a handshake that succeeded, in the place of the one that the same path had.
+    fn establish(&mut self, hash: u64, path: Path, established: Established, now: Instant) {
+        let sessions = &mut self.storage.sessions;
+        if let Some(at) = sessions.find(hash, &path) {
+            sessions.remove(at);
+        }
+        let per_identity = self.config.sessions_per_identity().unwrap_or(S / 2).max(1);
+        let identity = established.identity.as_bytes();
+        if let Some(at) = admission::session_to_evict(sessions, identity, per_identity) {
+            sessions.remove(at);
+            Stats::count(&mut self.stats.sessions_evicted);
+        }
+        let id = SessionId(self.next_session);
+        self.next_session += 1;
+        // One slot is free now, as the pool evicts when it is full.
+        if sessions
+            .insert(hash, path, now, Session::new(id, established))
+            .is_some()
+        {
+            debug!("session {} established", id.0);
+        }
+    }
+}
+
+fn starts_with_client_hello(body: &[u8]) -> bool {
+    body.first() == Some(&HandshakeType::ClientHello.number())
+}
+
+/// The records of one datagram, on their way through an [`Endpoint`]: an iterator over what they brought.
+pub struct Incoming<'e, 'a, 'd, 'r, R: ?Sized, const H: usize, const S: usize> {
+    endpoint: &'e mut Endpoint<'a, H, S>,
+    rest: &'d mut [u8],
+    path: Path,
+    rng: &'r mut R,
+    now: Instant,
+}
+
+impl<R: ?Sized, const H: usize, const S: usize> Incoming<'_, '_, '_, '_, R, H, S> {
+    /// How many bytes of the datagram, counted from its end, have not been looked at.
+    pub const fn remaining(&self) -> usize {
+        self.rest.len()
+    }
+
+    /// The peer that the datagram came from, as soon as there is a session with it.
+    pub fn peer(&self) -> Option<Peer<'_>> {
+        self.endpoint.peer(&self.path)
+    }
+}
+
+impl<'d, R: TryCryptoRng + ?Sized, const H: usize, const S: usize> Iterator
+    for Incoming<'_, '_, 'd, '_, R, H, S>
+{
+    type Item = Event<'d>;
+
+    fn next(&mut self) -> Option<Event<'d>> {
+        while let Some((header, body)) = next_record(&mut self.rest, &mut self.endpoint.stats) {
+            let event = self
+                .endpoint
+                .receive_record(&header, body, self.path, self.rng, self.now);
+            if event.is_some() {
+                return event;
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,221 @@
+//! What can go wrong, by reason, and what to check.
+
+use crate::wire::InvalidMessage;
+use crate::wire::alert::AlertDescription;
+
+/// Everything that can go wrong with a connection.
+///
+/// An invalid *record* is none of these: it is dropped, counted in [`Stats`](crate::Stats), and nothing else changes.
+///
+/// `Display` says what happened and what to check:
+///
+/// ```
+/// use dtls_psk::Error;
+///
+/// assert_eq!(
+///     Error::NoAnswerToKeyExchange.to_string(),
+///     "no answer after the key exchange: does the server know this identity, with the same key?",
+/// );
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Error {
+    /// A PSK identity is longer than [`MAX_IDENTITY_LEN`](crate::MAX_IDENTITY_LEN).
+    IdentityTooLong,
+    /// A key is longer than [`MAX_KEY_LEN`](crate::MAX_KEY_LEN).
+    KeyTooLong,
+    /// A key has no bytes.
+    EmptyKey,
+    /// A field of the [`Config`](crate::Config) is out of its range.
+    InvalidConfig(ConfigField),
+    /// The random number generator failed or returned only zeros. Nothing was started.
+    RandomFailed,
+    /// The [`CryptoProvider`](crate::CryptoProvider) could not seal a record.
+    CryptoFailed,
+    /// The caller's buffer cannot hold what has to be written.
+    BufferTooSmall {
+        /// Bytes that would do.
+        needed: usize,
+    },
+    /// A payload is longer than a record may be: 16,384 bytes (RFC 5246 §6.2.1).
+    PayloadTooLong,
+    /// The server never answered.
+    NoAnswer,
+    /// The server answered the hello, and fell silent once it had the identity. Servers that hide which identities they
+    /// know do that on a wrong key.
+    NoAnswerToKeyExchange,
+    /// The peer began the handshake and did not bring it to its end in time.
+    HandshakeTimeout,
+    /// The server saw two flights of this identity whose records its key does not open: identity or key are wrong.
+    AuthenticationFailed,
+    /// The client offers no cipher suite that this server is configured for, or the server says so.
+    NoCommonSuite,
+    /// The peer ended the association with this alert.
+    AlertReceived(AlertDescription),
+    /// The peer sent bytes that are not the message they claim to be.
+    InvalidMessage(InvalidMessage),
+    /// The peer sent a message that is well formed and against the rules.
+    PeerMisbehaved(PeerMisbehaved),
+    /// There is no established session (yet, or any more).
+    NotConnected,
+    /// The 2^48 records that may be sent under one key are used up. Connect again.
+    SequenceNumbersExhausted,
+}
+
+/// How a peer broke the rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum PeerMisbehaved {
+    /// A message came that has no place at this point of the handshake.
+    UnexpectedMessage,
+    /// The other side speaks another version.
+    UnsupportedVersion,
+    /// The server chose what the client did not offer.
+    SelectedUnofferedSuite,
+    /// The server accepted an extension that the client did not offer (RFC 5246 §7.4.1.4).
+    UnofferedExtension,
+    /// A compression method other than none was chosen, or none was not offered.
+    Compression,
+    /// The peer does not know secure renegotiation (RFC 5746), without which its handshakes can be spliced.
+    NoSecureRenegotiation,
+    /// The peer does not know the extended master secret (RFC 7627), and the configuration requires it.
+    NoExtendedMasterSecret,
+    /// The peer's random bytes are all zero: its generator is broken.
+    ZeroRandom,
+    /// The Finished message does not fit the handshake that this side saw.
+    WrongVerifyData,
+}
+
+/// A field of the [`Config`](crate::Config).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum ConfigField {
+    /// [`Config::with_suites`](crate::Config::with_suites).
+    Suites,
+    /// [`Config::with_mtu`](crate::Config::with_mtu).
+    Mtu,
+    /// [`Config::with_retransmission`](crate::Config::with_retransmission).
+    Retransmission,
+    /// [`Config::with_handshake_timeout`](crate::Config::with_handshake_timeout).
+    HandshakeTimeout,
+    /// [`Config::with_identity_hint`](crate::Config::with_identity_hint).
+    IdentityHint,
+}
+
+impl core::fmt::Display for Error {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let text = match self {
+            Self::IdentityTooLong => "the PSK identity is too long: 128 bytes at most",
+            Self::KeyTooLong => "the pre-shared key is too long: 64 bytes at most",
+            Self::EmptyKey => "the pre-shared key is empty",
+            Self::InvalidConfig(field) => {
+                return write!(f, "the configuration is invalid: {field}");
+            }
+            Self::RandomFailed => "the random number generator failed",
+            Self::CryptoFailed => "the crypto provider failed to seal a record",
+            Self::BufferTooSmall { needed } => {
+                return write!(f, "the buffer is too small: {needed} bytes are needed");
+            }
+            Self::PayloadTooLong => "the payload is too long for a record: 16384 bytes at most",
+            Self::NoAnswer => {
+                "no answer: is the server running at this address and port, and can it be reached?"
+            }
+            Self::NoAnswerToKeyExchange => {
+                "no answer after the key exchange: does the server know this identity, with the same key?"
+            }
+            Self::HandshakeTimeout => {
+                "the handshake did not finish in time: is the network losing most datagrams?"
+            }
+            Self::AuthenticationFailed => {
+                "the peer's key does not fit: are identity and key the same on both sides?"
+            }
+            Self::NoCommonSuite => {
+                "no common cipher suite: which suites is the other side configured for?"
+            }
+            Self::AlertReceived(description) => {
+                write!(f, "the peer ended the connection with alert {description}")?;
+                return f.write_str(match *description {
+                    AlertDescription::DECRYPT_ERROR | AlertDescription::UNKNOWN_PSK_IDENTITY => {
+                        ": are identity and key the same on both sides?"
+                    }
+                    AlertDescription::HANDSHAKE_FAILURE => {
+                        ": is there a cipher suite that both sides are configured for?"
+                    }
+                    AlertDescription::PROTOCOL_VERSION => ": does it speak DTLS 1.2?",
+                    _ => "",
+                });
+            }
+            Self::InvalidMessage(reason) => {
+                return write!(f, "the peer sent an invalid message: {reason:?}");
+            }
+            Self::PeerMisbehaved(reason) => {
+                return write!(f, "the peer broke the rules: {reason:?}");
+            }
+            Self::NotConnected => "there is no established session",
+            Self::SequenceNumbersExhausted => {
+                "all record sequence numbers are used up: connect again"
+            }
+        };
+        f.write_str(text)
+    }
+}
+
+impl core::error::Error for Error {}
+
+impl core::fmt::Display for ConfigField {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Suites => "suites must name at least one, and none twice",
+            Self::Mtu => "the MTU must hold the longest ClientHello, and at most 65535 bytes",
+            Self::Retransmission => {
+                "the first retransmission timeout must be at least 1 ms and not above the longest"
+            }
+            Self::HandshakeTimeout => {
+                "the handshake timeout must not be below the first retransmission's"
+            }
+            Self::IdentityHint => "the identity hint must be at most 128 bytes",
+        })
+    }
+}
+
+impl From<InvalidMessage> for Error {
+    fn from(reason: InvalidMessage) -> Self {
+        Self::InvalidMessage(reason)
+    }
+}
+
+impl From<PeerMisbehaved> for Error {
+    fn from(reason: PeerMisbehaved) -> Self {
+        Self::PeerMisbehaved(reason)
+    }
+}
+
+impl Error {
+    /// The alert that tells the peer of it.
+    pub(crate) const fn alert(self) -> AlertDescription {
+        match self {
+            Self::InvalidMessage(InvalidMessage::IllegalValue) => {
+                AlertDescription::ILLEGAL_PARAMETER
+            }
+            Self::InvalidMessage(_) => AlertDescription::DECODE_ERROR,
+            Self::NoCommonSuite => AlertDescription::HANDSHAKE_FAILURE,
+            Self::AuthenticationFailed => AlertDescription::DECRYPT_ERROR,
+            Self::PeerMisbehaved(reason) => match reason {
+                PeerMisbehaved::UnexpectedMessage => AlertDescription::UNEXPECTED_MESSAGE,
+                PeerMisbehaved::UnsupportedVersion => AlertDescription::PROTOCOL_VERSION,
+                PeerMisbehaved::UnofferedExtension => AlertDescription::UNSUPPORTED_EXTENSION,
+                PeerMisbehaved::SelectedUnofferedSuite
+                | PeerMisbehaved::Compression
+                | PeerMisbehaved::ZeroRandom => AlertDescription::ILLEGAL_PARAMETER,
+                PeerMisbehaved::NoSecureRenegotiation | PeerMisbehaved::NoExtendedMasterSecret => {
+                    AlertDescription::HANDSHAKE_FAILURE
+                }
+                PeerMisbehaved::WrongVerifyData => AlertDescription::DECRYPT_ERROR,
+            },
+            _ => AlertDescription::INTERNAL_ERROR,
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! The client's side of the DTLS 1.2 handshake (RFC 6347 §4.2, RFC 4279 §2).
+
+use super::flight::Outgoing;
+use super::keys12::{Agreed, Keys};
+use super::transcript::Transcript;
+use super::{Context, Core, Credentials, Established, Message, Pending, Role, State};
+use crate::config::Config;
+use crate::crypto;
+use crate::error::{Error, PeerMisbehaved};
+use crate::psk::{Identity, Psk};
+use crate::time::Instant;
+use crate::wire::client_hello::{CipherSuites, ClientHello};
+use crate::wire::client_key_exchange::ClientKeyExchange;
+use crate::wire::extension::Extensions;
+use crate::wire::finished::Finished;
+use crate::wire::handshake::HandshakeType;
+use crate::wire::hello_verify_request::HelloVerifyRequest;
+use crate::wire::server_hello::ServerHello;
+use crate::wire::server_key_exchange::ServerKeyExchange;
+use crate::wire::suite::{CipherSuite, EMPTY_RENEGOTIATION_INFO_SCSV};
+use crate::wire::{BufferFull, RANDOM_LEN, Writer, version};
+
+/// How many HelloVerifyRequests a client follows. More than one comes when a cookie ran out on its way; without a bound,
+/// anyone could keep the client turning.
+const MAX_HELLO_VERIFY_REQUESTS: u8 = 4;
+
+/// What the ClientHello is encoded from.
+#[derive(Clone, Copy)]
+pub(super) struct Hello {
+    random: [u8; RANDOM_LEN],
+    cookie: [u8; 255],
+    cookie_len: u8,
+    hello_verify_requests: u8,
+}
+
+impl Hello {
+    pub(super) const fn new(random: [u8; RANDOM_LEN]) -> Self {
+        Self {
+            random,
+            cookie: [0; 255],
+            cookie_len: 0,
+            hello_verify_requests: 0,
+        }
+    }
+
+    pub(super) const fn was_answered(&self) -> bool {
+        self.hello_verify_requests > 0
+    }
+
+    pub(super) fn emit(&self, config: &Config<'_>, w: &mut Writer<'_>) -> Result<(), BufferFull> {
+        let mut suites = [0; 2 * (CipherSuite::ALL.len() + 1)];
+        let mut list = Writer::new(&mut suites);
+        for suite in config.suites() {
+            list.u16(suite.number())?;
+        }
+        list.u16(EMPTY_RENEGOTIATION_INFO_SCSV)?;
+        ClientHello {
+            client_version: version::DTLS12,
+            random: self.random,
+            session_id: &[],
+            cookie: self
+                .cookie
+                .get(..self.cookie_len.into())
+                .unwrap_or_default(),
+            cipher_suites: CipherSuites(list.written()),
+            compression_methods: &[0],
+            extensions: Extensions {
+                extended_master_secret: true,
+                ..Extensions::default()
+            },
+        }
+        .emit(w)
+    }
+}
+
+/// A client that has the ServerHello. It keeps its own hello, to repeat it while the rest of the flight is missing.
+#[derive(Clone, Copy)]
+pub(super) struct ServerHelloSeen {
+    pub(super) hello: Hello,
+    agreed: Agreed,
+    server_key_exchange_seen: bool,
+}
+
+/// Writes the body of the ClientKeyExchange.
+pub(super) fn emit_identity(context: &Context<'_>, w: &mut Writer<'_>) -> Result<(), BufferFull> {
+    match context.credentials {
+        Credentials::Client(psk) => ClientKeyExchange {
+            psk_identity: psk.identity(),
+        }
+        .emit(w),
+        Credentials::Server(_) => Err(BufferFull),
+    }
+}
+
+impl Core {
+    /// What a client does with a message.
+    pub(super) fn on_server_message(
+        &mut self,
+        context: &Context<'_>,
+        psk: &Psk<'_>,
+        message: &Message<'_>,
+        now: Instant,
+    ) -> Result<Option<Established>, Error> {
+        match (&mut self.state, message.msg_type) {
+            (State::ClientAwaitsServerHello(hello), HandshakeType::HelloVerifyRequest) => {
+                let request = HelloVerifyRequest::parse(message.body)?;
+                hello.follow(&request)?;
+                // Neither the request nor the hello before it is part of the transcript (RFC 6347 §4.2.1).
+                self.transcript = Transcript::new();
+                let seq = self.flight.next_seq();
+                self.start_flight(context, &[Outgoing::ClientHello], seq, now)?;
+            }
+            (State::ClientAwaitsServerHello(hello), HandshakeType::ServerHello) => {
+                let agreed = hello.accept(context.config, &ServerHello::parse(message.body)?)?;
+                let seen = ServerHelloSeen {
+                    hello: *hello,
+                    agreed,
+                    server_key_exchange_seen: false,
+                };
+                self.add_to_transcript(message);
+                self.state = State::ClientAwaitsServerHelloDone(seen);
+            }
+            (State::ClientAwaitsServerHelloDone(seen), HandshakeType::ServerKeyExchange)
+                if !seen.server_key_exchange_seen =>
+            {
+                // A hint helps to choose among several identities. This client has one, and knows it (RFC 4279 §5.2).
+                ServerKeyExchange::parse(message.body)?;
+                seen.server_key_exchange_seen = true;
+                self.add_to_transcript(message);
+            }
+            (State::ClientAwaitsServerHelloDone(seen), HandshakeType::ServerHelloDone) => {
+                if !message.body.is_empty() {
+                    return Err(crate::wire::InvalidMessage::TrailingData.into());
+                }
+                let agreed = seen.agreed;
+                self.add_to_transcript(message);
+                self.exchange_keys(context, psk, &agreed, now)?;
+            }
+            (State::ClientAwaitsFinished(pending), HandshakeType::Finished) => {
+                let finished = Finished::parse(message.body)?;
+                if !crypto::equal(&finished.verify_data, &pending.peer_verify_data) {
+                    return Err(PeerMisbehaved::WrongVerifyData.into());
+                }
+                let over = State::Failed {
+                    alert: None,
+                    write: None,
+                };
+                if let State::ClientAwaitsFinished(Pending { read, write, .. }) =
+                    core::mem::replace(&mut self.state, over)
+                {
+                    let identity = Identity::new(psk.identity())?;
+                    // The server has all of this side's messages, or it could not have finished.
+                    return Ok(Some(Established {
+                        identity,
+                        read,
+                        write,
+                        last_flight: None,
+                    }));
+                }
+            }
+            _ => return Err(PeerMisbehaved::UnexpectedMessage.into()),
+        }
+        Ok(None)
+    }
+
+    /// Answers the ServerHelloDone: ClientKeyExchange, ChangeCipherSpec, Finished.
+    fn exchange_keys(
+        &mut self,
+        context: &Context<'_>,
+        psk: &Psk<'_>,
+        agreed: &Agreed,
+        now: Instant,
+    ) -> Result<(), Error> {
+        // The client's messages are numbered on from the ClientHello that the server answered.
+        let seq = self.flight.next_seq();
+        self.start_flight(
+            context,
+            &[Outgoing::ClientKeyExchange, Outgoing::Finished],
+            seq,
+            now,
+        )?;
+        let keys = Keys::derive(
+            context,
+            agreed,
+            psk.key(),
+            &mut self.transcript,
+            seq.saturating_add(1),
+        );
+        self.state = State::ClientAwaitsFinished(Pending::new(agreed, keys, Role::Client));
+        Ok(())
+    }
+
+    pub(super) fn add_to_transcript(&mut self, message: &Message<'_>) {
+        self.transcript
+            .add(message.msg_type, message.message_seq, message.body);
+    }
+}
+
+impl Hello {
+    /// Takes the cookie over.
+    fn follow(&mut self, request: &HelloVerifyRequest<'_>) -> Result<(), Error> {
+        if self.hello_verify_requests >= MAX_HELLO_VERIFY_REQUESTS {
+            return Err(PeerMisbehaved::UnexpectedMessage.into());
+        }
+        self.hello_verify_requests += 1;
+        let mut w = Writer::new(&mut self.cookie);
+        // A vector with a length of one byte always fits into 255.
+        self.cookie_len = match w.bytes(request.cookie) {
+            Ok(()) => u8::try_from(w.len()).unwrap_or(u8::MAX),
+            Err(BufferFull) => 0,
+        };
+        Ok(())
+    }
+
+    /// Checks the server's choice against what was offered.
+    fn accept(&self, config: &Config<'_>, hello: &ServerHello<'_>) -> Result<Agreed, Error> {
+        if hello.server_version != version::DTLS12 {
+            return Err(PeerMisbehaved::UnsupportedVersion.into());
+        }
+        if hello.random == [0; RANDOM_LEN] {
+            return Err(PeerMisbehaved::ZeroRandom.into());
+        }
+        let suite = CipherSuite::from_number(hello.cipher_suite)
+            .filter(|suite| config.suites().contains(suite))
+            .ok_or(PeerMisbehaved::SelectedUnofferedSuite)?;
+        if hello.compression_method != 0 {
+            return Err(PeerMisbehaved::Compression.into());
+        }
+        if hello.extensions.unknown {
+            return Err(PeerMisbehaved::UnofferedExtension.into());
+        }
+        if config.requires_extended_master_secret() && !hello.extensions.extended_master_secret {
+            return Err(PeerMisbehaved::NoExtendedMasterSecret.into());
+        }
+        // A server that does not answer the signal is let through, as RFC 5746 §4.1 allows: tinydtls and others do not
+        // know it, and this client never renegotiates, which is what the splice would need.
+        Ok(Agreed {
+            client_random: self.random,
+            server_random: hello.random,
+            suite,
+            extended_master_secret: hello.extensions.extended_master_secret,
+        })
+    }
+}

@@ -1,0 +1,83 @@
+//! Stateless cookies (RFC 6347 §4.2.1).
+
+use core::net::{IpAddr, SocketAddr};
+
+use rand_core::TryCryptoRng;
+use zeroize::ZeroizeOnDrop;
+
+use super::fill_random;
+use crate::crypto::{self, hmac::HmacKey};
+use crate::error::Error;
+use crate::time::Instant;
+use crate::wire::client_hello::ClientHello;
+
+/// Length in bytes of a cookie: what is left of an HMAC that nobody has to resist for longer than two periods.
+pub(crate) const COOKIE_LEN: usize = 16;
+
+/// How long a cookie is good for at least, in milliseconds; at most twice that.
+const PERIOD_MILLIS: u64 = 60_000;
+
+/// Makes and checks cookies: `HMAC(secret, period, address, parameters of the hello)`.
+#[derive(ZeroizeOnDrop)]
+pub(crate) struct CookieJar {
+    secret: [u8; 32],
+}
+
+impl CookieJar {
+    /// Draws the secret. That the period goes into each cookie makes it a new secret every period.
+    pub(crate) fn new<R: TryCryptoRng + ?Sized>(rng: &mut R) -> Result<Self, Error> {
+        let mut secret = [0; 32];
+        fill_random(rng, &mut secret)?;
+        Ok(Self { secret })
+    }
+
+    /// The cookie that the client at `remote` has to repeat in this hello.
+    pub(crate) fn make(
+        &self,
+        remote: SocketAddr,
+        hello: &ClientHello<'_>,
+        now: Instant,
+    ) -> [u8; COOKIE_LEN] {
+        self.of_period(now.as_millis() / PERIOD_MILLIS, remote, hello)
+    }
+
+    /// Whether the hello carries a cookie of this period or of the last one.
+    pub(crate) fn check(&self, remote: SocketAddr, hello: &ClientHello<'_>, now: Instant) -> bool {
+        let period = now.as_millis() / PERIOD_MILLIS;
+        [Some(period), period.checked_sub(1)]
+            .into_iter()
+            .flatten()
+            .any(|period| crypto::equal(&self.of_period(period, remote, hello), hello.cookie))
+    }
+
+    fn of_period(
+        &self,
+        period: u64,
+        remote: SocketAddr,
+        hello: &ClientHello<'_>,
+    ) -> [u8; COOKIE_LEN] {
+        let address = match remote.ip() {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
+            IpAddr::V6(ip) => ip.octets(),
+        };
+        // Each variable part behind its length, so that no two hellos give the same bytes.
+        let lengths = [
+            hello.session_id.len(),
+            hello.cipher_suites.0.len(),
+            hello.compression_methods.len(),
+        ]
+        .map(|len| u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes());
+        let mac = HmacKey::new(&self.secret).mac(&[
+            &period.to_be_bytes(),
+            &address,
+            &remote.port().to_be_bytes(),
+            lengths.as_flattened(),
+            &hello.client_version,
+            &hello.random,
+            hello.session_id,
+            hello.cipher_suites.0,
+            hello.compression_methods,
+        ]);
+        mac.first_chunk().copied().unwrap_or_default()
+    }
+}

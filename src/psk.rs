@@ -1,0 +1,187 @@
+//! Identities, keys, and where a server looks them up (RFC 4279).
+
+use crate::crypto;
+use crate::error::Error;
+
+/// Reads a cap from the build's environment.
+const fn cap(value: Option<&str>, default: usize) -> usize {
+    let Some(value) = value else { return default };
+    match usize::from_str_radix(value, 10) {
+        Ok(cap) if cap > 0 && cap <= default => cap,
+        _ => panic!("a DTLS_PSK_MAX_… cap is no number between 1 and its default"),
+    }
+}
+
+/// Longest PSK identity in bytes: 128, which RFC 4279 §5.3 asks for.
+///
+/// A small device lowers it, and with it the RAM of every session, by setting `DTLS_PSK_MAX_IDENTITY` in the
+/// environment of its build, for example in the `[env]` table of `.cargo/config.toml`.
+pub const MAX_IDENTITY_LEN: usize = cap(option_env!("DTLS_PSK_MAX_IDENTITY"), 128);
+
+/// Longest key in bytes: 64, which RFC 4279 §5.3 asks for. Lowered with `DTLS_PSK_MAX_KEY`, which saves stack.
+pub const MAX_KEY_LEN: usize = cap(option_env!("DTLS_PSK_MAX_KEY"), 64);
+
+/// An identity and the key that goes with it, both lent.
+///
+/// Identities are compared byte by byte and may hold any value, NUL included. A key should be 16 random bytes or more:
+/// whoever records one handshake under a guessable key can search for it at leisure (RFC 4279 §7.2).
+///
+/// `Debug` shows the identity and never the key.
+///
+/// ```
+/// use dtls_psk::{Error, Psk};
+///
+/// let psk = Psk::new(b"client1", b"hardfault_secure_key")?;
+/// assert_eq!(format!("{psk:?}"), r#"Psk { identity: "client1", key: .. }"#);
+/// assert_eq!(Psk::new(b"client1", b"").unwrap_err(), Error::EmptyKey);
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone, Copy)]
+pub struct Psk<'a> {
+    identity: &'a [u8],
+    key: &'a [u8],
+}
+
+impl<'a> Psk<'a> {
+    /// An identity of 0 to [`MAX_IDENTITY_LEN`] bytes with a key of 1 to [`MAX_KEY_LEN`].
+    ///
+    /// # Errors
+    /// [`Error::IdentityTooLong`], [`Error::KeyTooLong`] or [`Error::EmptyKey`].
+    pub const fn new(identity: &'a [u8], key: &'a [u8]) -> Result<Self, Error> {
+        if identity.len() > MAX_IDENTITY_LEN {
+            return Err(Error::IdentityTooLong);
+        }
+        match check_key(key) {
+            Ok(()) => Ok(Self { identity, key }),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The identity, which travels in the clear.
+    pub const fn identity(&self) -> &'a [u8] {
+        self.identity
+    }
+
+    /// The key.
+    pub const fn key(&self) -> &'a [u8] {
+        self.key
+    }
+}
+
+impl core::fmt::Debug for Psk<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(
+            f,
+            "Psk {{ identity: \"{}\", key: .. }}",
+            self.identity.escape_ascii()
+        )
+    }
+}
+
+#[cfg(feature = "defmt")]
+impl defmt::Format for Psk<'_> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "Psk {{ identity: {=[u8]:a}, key: .. }}", self.identity);
+    }
+}
+
+pub(crate) const fn check_key(key: &[u8]) -> Result<(), Error> {
+    if key.is_empty() {
+        Err(Error::EmptyKey)
+    } else if key.len() > MAX_KEY_LEN {
+        Err(Error::KeyTooLong)
+    } else {
+        Ok(())
+    }
+}
+
+/// Where a server looks up the key of an identity.
+///
+/// Implemented for one [`Psk`] and for slices of them. A store of your own (flash, a map) should take the same time
+/// whether it knows an identity or not, or it tells an attacker who measures.
+///
+/// ```
+/// use dtls_psk::PskStore;
+///
+/// /// Every device's identity is its serial number, and its key sits at that index.
+/// struct Fleet {
+///     keys: [[u8; 16]; 100],
+/// }
+///
+/// impl PskStore for Fleet {
+///     fn key(&self, identity: &[u8]) -> Option<&[u8]> {
+///         let serial: usize = core::str::from_utf8(identity).ok()?.parse().ok()?;
+///         self.keys.get(serial).map(|key| key.as_slice())
+///     }
+/// }
+/// ```
+pub trait PskStore {
+    /// The key of `identity`, 1 to [`MAX_KEY_LEN`] bytes; `None` for an identity that may not come in.
+    ///
+    /// A key of another length is treated as none, and reported through the log.
+    fn key(&self, identity: &[u8]) -> Option<&[u8]>;
+
+    /// How long the key is, in bytes, that stands in for those of unknown identities: 16 unless you say otherwise.
+    ///
+    /// The handshake with an unknown identity goes on under a key that nobody knows, so that it looks and lasts just
+    /// like one with a wrong key (RFC 4279 §2). How long the premaster secret takes to hash depends on the length, so
+    /// say here how long your keys are.
+    fn dummy_key_len(&self) -> usize {
+        16
+    }
+}
+
+impl PskStore for Psk<'_> {
+    fn key(&self, identity: &[u8]) -> Option<&[u8]> {
+        crypto::equal(self.identity, identity).then_some(self.key)
+    }
+
+    fn dummy_key_len(&self) -> usize {
+        self.key.len()
+    }
+}
+
+impl PskStore for [Psk<'_>] {
+    /// Looks at every entry, so that the time does not tell which one it was.
+    fn key(&self, identity: &[u8]) -> Option<&[u8]> {
+        self.iter()
+            .fold(None, |found, psk| found.or(PskStore::key(psk, identity)))
+    }
+
+    fn dummy_key_len(&self) -> usize {
+        self.iter().map(|psk| psk.key.len()).max().unwrap_or(16)
+    }
+}
+
+impl<const N: usize> PskStore for [Psk<'_>; N] {
+    fn key(&self, identity: &[u8]) -> Option<&[u8]> {
+        self.as_slice().key(identity)
+    }
+
+    fn dummy_key_len(&self) -> usize {
+        self.as_slice().dummy_key_len()
+    }
+}
+
+/// A session's own copy of its peer's identity.
+#[derive(Clone)]
+pub(crate) struct Identity {
+    len: u8,
+    bytes: [u8; MAX_IDENTITY_LEN],
+}
+
+impl Identity {
+    pub(crate) fn new(identity: &[u8]) -> Result<Self, Error> {
+        let mut bytes = [0; MAX_IDENTITY_LEN];
+        bytes
+            .get_mut(..identity.len())
+            .ok_or(Error::IdentityTooLong)?
+            .copy_from_slice(identity);
+        let len = u8::try_from(identity.len()).map_err(|_| Error::IdentityTooLong)?;
+        Ok(Self { len, bytes })
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len.into()).unwrap_or_default()
+    }
+}

@@ -88,10 +88,7 @@ impl<'a> Config<'a> {
     /// It is always offered and accepted. Without certificates and renegotiation its absence opens no known attack, and
     /// OpenThread and small builds of Mbed TLS lack it.
     pub const fn with_required_extended_master_secret(self, required: bool) -> Self {
-        Self {
-            require_extended_master_secret: required,
-            ..self
-        }
+        Self { require_extended_master_secret: required, ..self }
     }
 
     /// The longest datagram to send, in bytes of UDP payload; 1232 by default, [`Config::MIN_MTU`] to 65,535.
@@ -105,36 +102,23 @@ impl<'a> Config<'a> {
     /// How long a flight waits for its answer before it is sent again (RFC 6347 §4.2.4.1): 1 s by default, doubling to
     /// 60 s. RFC 7925 §11 advises 9 s for constrained networks, where an answer may take that long.
     pub const fn with_retransmission(self, initial: Duration, max: Duration) -> Self {
-        Self {
-            initial_timeout: initial,
-            max_timeout: max,
-            ..self
-        }
+        Self { initial_timeout: initial, max_timeout: max, ..self }
     }
 
     /// How long a handshake may take in all; 60 s by default. Then it fails, and a server's slot is free again.
     pub const fn with_handshake_timeout(self, timeout: Duration) -> Self {
-        Self {
-            handshake_timeout: timeout,
-            ..self
-        }
+        Self { handshake_timeout: timeout, ..self }
     }
 
     /// The hint that a server sends about which identity to use (RFC 4279 §5.2), 0 to 128 bytes; none by default.
     pub const fn with_identity_hint(self, hint: &'a [u8]) -> Self {
-        Self {
-            identity_hint: Some(hint),
-            ..self
-        }
+        Self { identity_hint: Some(hint), ..self }
     }
 
     /// How many sessions one identity may hold at an [`Endpoint`](crate::Endpoint) at once; half of the session pool by
     /// default, so that no single peer can fill it. Raise it where many devices share one identity.
     pub const fn with_sessions_per_identity(self, sessions: usize) -> Self {
-        Self {
-            sessions_per_identity: Some(sessions),
-            ..self
-        }
+        Self { sessions_per_identity: Some(sessions), ..self }
     }
 
     /// The ciphers to use; [`RustCrypto`] by default.
@@ -145,10 +129,7 @@ impl<'a> Config<'a> {
     /// Where to log keys to; nowhere by default. For development only.
     #[cfg(feature = "keylog")]
     pub const fn with_keylog(self, keylog: &'a dyn crate::keylog::KeyLog) -> Self {
-        Self {
-            keylog: Some(keylog),
-            ..self
-        }
+        Self { keylog: Some(keylog), ..self }
     }
 
     /// The suites, the best first.
@@ -201,28 +182,14 @@ impl<'a> Config<'a> {
     pub fn validate(&self) -> Result<(), Error> {
         let repeated = |(at, suite)| self.suites.iter().take(at).any(|earlier| earlier == suite);
         let fields = [
-            (
-                ConfigField::Suites,
-                !self.suites.is_empty() && !self.suites.iter().enumerate().any(repeated),
-            ),
-            (
-                ConfigField::Mtu,
-                (hello_len(self.suites.len())..=usize::from(u16::MAX)).contains(&self.mtu),
-            ),
+            (ConfigField::Suites, !self.suites.is_empty() && !self.suites.iter().enumerate().any(repeated)),
+            (ConfigField::Mtu, (hello_len(self.suites.len())..=usize::from(u16::MAX)).contains(&self.mtu)),
             (
                 ConfigField::Retransmission,
-                self.initial_timeout >= Duration::from_millis(1)
-                    && self.initial_timeout <= self.max_timeout,
+                self.initial_timeout >= Duration::from_millis(1) && self.initial_timeout <= self.max_timeout,
             ),
-            (
-                ConfigField::HandshakeTimeout,
-                self.handshake_timeout >= self.initial_timeout,
-            ),
-            (
-                ConfigField::IdentityHint,
-                self.identity_hint
-                    .is_none_or(|hint| hint.len() <= MAX_IDENTITY_LEN),
-            ),
+            (ConfigField::HandshakeTimeout, self.handshake_timeout >= self.initial_timeout),
+            (ConfigField::IdentityHint, self.identity_hint.is_none_or(|hint| hint.len() <= MAX_IDENTITY_LEN)),
         ];
         match fields.into_iter().find(|(_, valid)| !valid) {
             Some((field, _)) => Err(Error::InvalidConfig(field)),

@@ -59,6 +59,10 @@ pub enum Error {
     PeerMisbehaved(PeerMisbehaved),
     /// There is no established session (yet, or any more).
     NotConnected,
+    /// The peer closed the session (close_notify).
+    Closed,
+    /// A socket cannot be bound without storage for its peers, or a second time.
+    NoStorage,
     /// The 2^48 records that may be sent under one key are used up. Connect again.
     SequenceNumbersExhausted,
 }
@@ -132,9 +136,7 @@ impl core::fmt::Display for Error {
             Self::AuthenticationFailed => {
                 "the peer's key does not fit: are identity and key the same on both sides?"
             }
-            Self::NoCommonSuite => {
-                "no common cipher suite: which suites is the other side configured for?"
-            }
+            Self::NoCommonSuite => "no common cipher suite: which suites is the other side configured for?",
             Self::AlertReceived(description) => {
                 write!(f, "the peer ended the connection with alert {description}")?;
                 return f.write_str(match *description {
@@ -155,9 +157,9 @@ impl core::fmt::Display for Error {
                 return write!(f, "the peer broke the rules: {reason:?}");
             }
             Self::NotConnected => "there is no established session",
-            Self::SequenceNumbersExhausted => {
-                "all record sequence numbers are used up: connect again"
-            }
+            Self::Closed => "the peer closed the session",
+            Self::NoStorage => "there is no storage for a bound socket, or another one has it",
+            Self::SequenceNumbersExhausted => "all record sequence numbers are used up: connect again",
         };
         f.write_str(text)
     }
@@ -173,9 +175,7 @@ impl core::fmt::Display for ConfigField {
             Self::Retransmission => {
                 "the first retransmission timeout must be at least 1 ms and not above the longest"
             }
-            Self::HandshakeTimeout => {
-                "the handshake timeout must not be below the first retransmission's"
-            }
+            Self::HandshakeTimeout => "the handshake timeout must not be below the first retransmission's",
             Self::IdentityHint => "the identity hint must be at most 128 bytes",
         })
     }
@@ -197,9 +197,7 @@ impl Error {
     /// The alert that tells the peer of it.
     pub(crate) const fn alert(self) -> AlertDescription {
         match self {
-            Self::InvalidMessage(InvalidMessage::IllegalValue) => {
-                AlertDescription::ILLEGAL_PARAMETER
-            }
+            Self::InvalidMessage(InvalidMessage::IllegalValue) => AlertDescription::ILLEGAL_PARAMETER,
             Self::InvalidMessage(_) => AlertDescription::DECODE_ERROR,
             Self::NoCommonSuite => AlertDescription::HANDSHAKE_FAILURE,
             Self::AuthenticationFailed => AlertDescription::DECRYPT_ERROR,

@@ -20,6 +20,8 @@ extern crate std;
 #[cfg(not(feature = "dtls12"))]
 compile_error!("dtls-psk without a protocol version can do nothing: enable the feature `dtls12`");
 
+#[cfg(any(feature = "rand-core-06", feature = "rand-core-09"))]
+pub mod compat;
 mod config;
 mod connection;
 mod crypto;
@@ -38,6 +40,8 @@ mod wire;
 
 #[cfg(feature = "coap")]
 pub mod coap;
+#[cfg(any(feature = "embedded-nal", feature = "embedded-nal-async"))]
+pub mod nal;
 
 pub use config::Config;
 pub use connection::{Connection, Event, Incoming};

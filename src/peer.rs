@@ -28,6 +28,13 @@ pub struct Peer<'a> {
     pub suite: CipherSuite,
 }
 
+/// `DTLS 1.2, TLS_PSK_WITH_AES_128_CCM_8, identity client1`
+impl core::fmt::Display for Peer<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{}, {}, identity {}", self.version, self.suite, self.identity.escape_ascii())
+    }
+}
+
 /// What a datagram socket with authenticated peers has beyond a plain one.
 ///
 /// Everything in [`coap`](crate::coap) speaks to `embedded-nal-async` sockets and asks this trait whom it speaks with.

@@ -70,11 +70,7 @@ impl<'a> Psk<'a> {
 
 impl core::fmt::Debug for Psk<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(
-            f,
-            "Psk {{ identity: \"{}\", key: .. }}",
-            self.identity.escape_ascii()
-        )
+        write!(f, "Psk {{ identity: \"{}\", key: .. }}", self.identity.escape_ascii())
     }
 }
 
@@ -144,8 +140,7 @@ impl PskStore for Psk<'_> {
 impl PskStore for [Psk<'_>] {
     /// Looks at every entry, so that the time does not tell which one it was.
     fn key(&self, identity: &[u8]) -> Option<&[u8]> {
-        self.iter()
-            .fold(None, |found, psk| found.or(PskStore::key(psk, identity)))
+        self.iter().fold(None, |found, psk| found.or(PskStore::key(psk, identity)))
     }
 
     fn dummy_key_len(&self) -> usize {
@@ -173,10 +168,7 @@ pub(crate) struct Identity {
 impl Identity {
     pub(crate) fn new(identity: &[u8]) -> Result<Self, Error> {
         let mut bytes = [0; MAX_IDENTITY_LEN];
-        bytes
-            .get_mut(..identity.len())
-            .ok_or(Error::IdentityTooLong)?
-            .copy_from_slice(identity);
+        bytes.get_mut(..identity.len()).ok_or(Error::IdentityTooLong)?.copy_from_slice(identity);
         let len = u8::try_from(identity.len()).map_err(|_| Error::IdentityTooLong)?;
         Ok(Self { len, bytes })
     }

@@ -47,10 +47,7 @@ impl core::ops::Add<Duration> for Instant {
 
     /// Saturates at the end of time. Fractions of a millisecond are dropped.
     fn add(self, after: Duration) -> Self {
-        let millis = after
-            .as_secs()
-            .saturating_mul(1_000)
-            .saturating_add(u64::from(after.subsec_millis()));
+        let millis = after.as_secs().saturating_mul(1_000).saturating_add(u64::from(after.subsec_millis()));
         Self(self.0.saturating_add(millis))
     }
 }
@@ -83,10 +80,7 @@ impl<C: Clock + ?Sized> Clock for &C {
 /// A clock that can also wait, for the async shells.
 pub trait Timer: Clock {
     /// Completes at `at`, or at once when `at` has passed. Dropping the future ends the wait.
-    #[allow(
-        async_fn_in_trait,
-        reason = "microcontroller executors do not move futures between threads"
-    )]
+    #[allow(async_fn_in_trait, reason = "microcontroller executors do not move futures between threads")]
     async fn sleep_until(&self, at: Instant);
 }
 

@@ -9,10 +9,7 @@ fn smoke() {
     let mut server = Endpoint::new(&config, &keys, &mut storage, &mut SysRng).unwrap();
     let now = Instant::ZERO;
     let mut client = Connection::client(&config, &psk, &mut SysRng, now).unwrap();
-    let path = Path {
-        local: "127.0.0.1:5684".parse().unwrap(),
-        remote: "127.0.0.1:4000".parse().unwrap(),
-    };
+    let path = Path { local: "127.0.0.1:5684".parse().unwrap(), remote: "127.0.0.1:4000".parse().unwrap() };
     let mut buf = [0; 1500];
     for _ in 0..6 {
         while let Some(len) = client.poll_transmit(&mut buf).unwrap() {

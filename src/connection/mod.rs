@@ -11,7 +11,7 @@ use rand_core::TryCryptoRng;
 use crate::config::Config;
 use crate::error::Error;
 use crate::handshake::{Context, Credentials, Handshake, fill_random};
-use crate::log::debug;
+use crate::log::info;
 use crate::peer::{Peer, SessionId};
 use crate::psk::Psk;
 use crate::stats::Stats;
@@ -82,10 +82,7 @@ pub struct Connection<'a> {
 }
 
 /// A client has one association, so its two lifetimes may share one place.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is no heap to put the larger one on"
-)]
+#[expect(clippy::large_enum_variant, reason = "there is no heap to put the larger one on")]
 enum State {
     Handshake(Handshake),
     Session(Session),
@@ -105,24 +102,13 @@ impl<'a> Connection<'a> {
         config.validate()?;
         let mut random = [0; RANDOM_LEN];
         fill_random(rng, &mut random)?;
-        let context = Context {
-            config,
-            credentials: Credentials::Client(psk),
-        };
+        let context = Context { config, credentials: Credentials::Client(psk) };
         let state = State::Handshake(Handshake::client(&context, random, now)?);
-        Ok(Self {
-            config,
-            psk,
-            state,
-            stats: Stats::default(),
-        })
+        Ok(Self { config, psk, state, stats: Stats::default() })
     }
 
     const fn context(&self) -> Context<'a> {
-        Context {
-            config: self.config,
-            credentials: Credentials::Client(self.psk),
-        }
+        Context { config: self.config, credentials: Credentials::Client(self.psk) }
     }
 
     /// Writes the next datagram to send into `buf` and returns its length; `None` when there is none for now.
@@ -160,16 +146,8 @@ impl<'a> Connection<'a> {
 
     /// Takes a datagram from the server. Go through the [`Incoming`] until it returns `None`: records that were not
     /// looked at are lost.
-    pub fn receive<'c, 'd>(
-        &'c mut self,
-        datagram: &'d mut [u8],
-        now: Instant,
-    ) -> Incoming<'c, 'a, 'd> {
-        Incoming {
-            connection: self,
-            rest: datagram,
-            now,
-        }
+    pub fn receive<'c, 'd>(&'c mut self, datagram: &'d mut [u8], now: Instant) -> Incoming<'c, 'a, 'd> {
+        Incoming { connection: self, rest: datagram, now }
     }
 
     /// Seals a copy of `payload` into `buf` as one datagram, and returns its length: that of the payload and
@@ -189,11 +167,7 @@ impl<'a> Connection<'a> {
     ///
     /// # Errors
     /// Those of [`send`](Self::send).
-    pub fn seal_in_place(
-        &mut self,
-        buf: &mut [u8],
-        payload: Range<usize>,
-    ) -> Result<Range<usize>, Error> {
+    pub fn seal_in_place(&mut self, buf: &mut [u8], payload: Range<usize>) -> Result<Range<usize>, Error> {
         let crypto = self.config.crypto();
         self.session()?.seal_in_place(crypto, buf, payload)
     }
@@ -248,8 +222,9 @@ impl<'a> Connection<'a> {
                     Ok(None) => None,
                     Ok(Some(established)) => {
                         // One connection has one session.
-                        self.state = State::Session(Session::new(SessionId(0), established));
-                        debug!("session established");
+                        let session = Session::new(SessionId(0), established);
+                        info!("established: {}", session.peer());
+                        self.state = State::Session(session);
                         Some(Event::Established)
                     }
                     Err(error) => {

@@ -57,26 +57,10 @@ pub(crate) enum Received<'d> {
 
 impl Session {
     pub(crate) fn new(id: SessionId, established: Established) -> Self {
-        let Established {
-            identity,
-            read,
-            write,
-            last_flight,
-        } = established;
+        let Established { identity, read, write, last_flight } = established;
         // Where this side speaks last, its flight has yet to go out for the first time.
-        let due = Due {
-            last_flight: last_flight.is_some(),
-            ..Due::default()
-        };
-        Self {
-            id,
-            identity,
-            read,
-            write,
-            last_flight,
-            due,
-            state: State::Open,
-        }
+        let due = Due { last_flight: last_flight.is_some(), ..Due::default() };
+        Self { id, identity, read, write, last_flight, due, state: State::Open }
     }
 
     pub(crate) fn peer(&self) -> Peer<'_> {
@@ -91,17 +75,12 @@ impl Session {
 
     /// Whether this very hello began the session: a duplicate that comes late.
     pub(crate) fn is_from(&self, hello: &ClientHello<'_>) -> bool {
-        self.last_flight
-            .is_some_and(|flight| hello.random.starts_with(&flight.client_random))
+        self.last_flight.is_some_and(|flight| hello.random.starts_with(&flight.client_random))
     }
 
     /// Whether the session has something to send by itself.
     pub(crate) const fn is_due(&self) -> bool {
-        let Due {
-            last_flight,
-            no_renegotiation,
-            close_notify,
-        } = self.due;
+        let Due { last_flight, no_renegotiation, close_notify } = self.due;
         last_flight || no_renegotiation || close_notify
     }
 
@@ -173,10 +152,7 @@ impl Session {
             Stats::count(&mut stats.dropped);
             return;
         };
-        match (
-            HandshakeType::from_number(fragment.msg_type),
-            &self.last_flight,
-        ) {
+        match (HandshakeType::from_number(fragment.msg_type), &self.last_flight) {
             // The peer is missing our last flight. Its own Finished came right before ours in number.
             (Some(HandshakeType::Finished), Some(_)) => {
                 if !self.due.last_flight {
@@ -207,37 +183,23 @@ impl Session {
         buf: &mut [u8],
     ) -> Result<Option<usize>, Error> {
         if self.due.last_flight
-            && let Some(LastFlight {
-                plain,
-                message_seq,
-                verify_data,
-                ..
-            }) = &mut self.last_flight
+            && let Some(LastFlight { plain, message_seq, verify_data, .. }) = &mut self.last_flight
         {
             let seq = *message_seq;
             let needed = handshake::finished_len(&self.write);
-            let written =
-                handshake::write_finished(plain, &mut self.write, crypto, seq, verify_data, buf)
-                    .and_then(|len| len.ok_or(Error::BufferTooSmall { needed }));
+            let written = handshake::write_finished(plain, &mut self.write, crypto, seq, verify_data, buf)
+                .and_then(|len| len.ok_or(Error::BufferTooSmall { needed }));
             return said(&mut self.due.last_flight, written);
         }
         let (due, alert) = if self.due.no_renegotiation {
-            (
-                &mut self.due.no_renegotiation,
-                Alert::warning(AlertDescription::NO_RENEGOTIATION),
-            )
+            (&mut self.due.no_renegotiation, Alert::warning(AlertDescription::NO_RENEGOTIATION))
         } else if self.due.close_notify {
-            (
-                &mut self.due.close_notify,
-                Alert::warning(AlertDescription::CLOSE_NOTIFY),
-            )
+            (&mut self.due.close_notify, Alert::warning(AlertDescription::CLOSE_NOTIFY))
         } else {
             return Ok(None);
         };
         debug!("-> Alert {:?}", alert.description);
-        let written = self
-            .write
-            .seal(crypto, ContentType::Alert, [&alert.to_bytes(), &[]], buf);
+        let written = self.write.seal(crypto, ContentType::Alert, [&alert.to_bytes(), &[]], buf);
         said(due, written)
     }
 
@@ -251,8 +213,7 @@ impl Session {
         if !self.is_open() {
             return Err(Error::NotConnected);
         }
-        self.write
-            .seal_in_place(crypto, ContentType::ApplicationData, buf, payload)
+        self.write.seal_in_place(crypto, ContentType::ApplicationData, buf, payload)
     }
 
     /// Seals a copy of `payload` at the start of `buf`.
@@ -265,8 +226,7 @@ impl Session {
         if !self.is_open() {
             return Err(Error::NotConnected);
         }
-        self.write
-            .seal(crypto, ContentType::ApplicationData, [payload, &[]], buf)
+        self.write.seal(crypto, ContentType::ApplicationData, [payload, &[]], buf)
     }
 }
 

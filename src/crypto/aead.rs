@@ -33,14 +33,7 @@ impl AeadKey {
         tag: &mut [u8],
     ) -> Result<(), AeadError> {
         let aad = additional_data(header, data.len())?;
-        crypto.seal(
-            suite,
-            &self.key,
-            &self.nonce(explicit_nonce),
-            &aad,
-            data,
-            tag,
-        )
+        crypto.seal(suite, &self.key, &self.nonce(explicit_nonce), &aad, data, tag)
     }
 
     /// Opens `data` in place as the body of the record `header`.
@@ -54,14 +47,7 @@ impl AeadKey {
         tag: &[u8],
     ) -> Result<(), AeadError> {
         let aad = additional_data(header, data.len())?;
-        crypto.open(
-            suite,
-            &self.key,
-            &self.nonce(explicit_nonce),
-            &aad,
-            data,
-            tag,
-        )
+        crypto.open(suite, &self.key, &self.nonce(explicit_nonce), &aad, data, tag)
     }
 
     fn nonce(&self, explicit: [u8; EXPLICIT_NONCE_LEN]) -> [u8; NONCE_LEN] {
@@ -79,19 +65,5 @@ fn additional_data(header: &RecordHeader, len: usize) -> Result<[u8; 13], AeadEr
     let [s0, s1, s2, s3, s4, s5, s6, s7] = header.epoch_and_sequence().to_be_bytes();
     let [v0, v1] = header.version;
     let [l0, l1] = u16::try_from(len).map_err(|_| AeadError)?.to_be_bytes();
-    Ok([
-        s0,
-        s1,
-        s2,
-        s3,
-        s4,
-        s5,
-        s6,
-        s7,
-        header.content_type.number(),
-        v0,
-        v1,
-        l0,
-        l1,
-    ])
+    Ok([s0, s1, s2, s3, s4, s5, s6, s7, header.content_type.number(), v0, v1, l0, l1])
 }

@@ -106,9 +106,7 @@ fn seal<A: ccm::KeyInit + ccm::AeadInOut>(
 ) -> Result<(), AeadError> {
     let cipher = A::new_from_slice(key).map_err(|_| AeadError)?;
     let nonce = nonce.try_into().map_err(|_| AeadError)?;
-    let sealed = cipher
-        .encrypt_inout_detached(nonce, aad, data.into())
-        .map_err(|_| AeadError)?;
+    let sealed = cipher.encrypt_inout_detached(nonce, aad, data.into()).map_err(|_| AeadError)?;
     if tag.len() != sealed.len() {
         return Err(AeadError);
     }
@@ -126,7 +124,5 @@ fn open<A: ccm::KeyInit + ccm::AeadInOut>(
     let cipher = A::new_from_slice(key).map_err(|_| AeadError)?;
     let nonce = nonce.try_into().map_err(|_| AeadError)?;
     let tag = tag.try_into().map_err(|_| AeadError)?;
-    cipher
-        .decrypt_inout_detached(nonce, aad, data.into(), tag)
-        .map_err(|_| AeadError)
+    cipher.decrypt_inout_detached(nonce, aad, data.into(), tag).map_err(|_| AeadError)
 }

@@ -21,16 +21,10 @@ pub(super) fn handshake_to_evict<const H: usize>(
     now: Instant,
 ) -> Option<u16> {
     let share = (H / 2).max(1);
-    let held = |prefix| {
-        pool.iter()
-            .filter(|(_, entry)| Prefix::of(&entry.path) == prefix)
-            .count()
-    };
+    let held = |prefix| pool.iter().filter(|(_, entry)| Prefix::of(&entry.path) == prefix).count();
     let oldest = |eligible: &dyn Fn(&Entry<Handshake>) -> bool| {
         let candidates = pool.iter().filter(|(_, entry)| eligible(entry));
-        candidates
-            .min_by_key(|(_, entry)| entry.touched)
-            .map(|(at, _)| at)
+        candidates.min_by_key(|(_, entry)| entry.touched).map(|(at, _)| at)
     };
     let is_late = |entry: &Entry<Handshake>| now.saturating_since(entry.touched) >= grace;
 
@@ -48,18 +42,11 @@ pub(super) fn session_to_evict<const S: usize>(
     identity: &[u8],
     per_identity: usize,
 ) -> Option<u16> {
-    let own = || {
-        pool.iter()
-            .filter(|(_, entry)| entry.value.peer().identity == identity)
-    };
+    let own = || pool.iter().filter(|(_, entry)| entry.value.peer().identity == identity);
     if own().count() >= per_identity {
-        own()
-            .min_by_key(|(_, entry)| entry.touched)
-            .map(|(at, _)| at)
+        own().min_by_key(|(_, entry)| entry.touched).map(|(at, _)| at)
     } else if pool.is_full() {
-        pool.iter()
-            .min_by_key(|(_, entry)| entry.touched)
-            .map(|(at, _)| at)
+        pool.iter().min_by_key(|(_, entry)| entry.touched).map(|(at, _)| at)
     } else {
         None
     }

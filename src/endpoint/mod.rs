@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::handshake::{
     Context, CookieJar, Credentials, Established, Handshake, HelloReply, ServerRandom, fill_random,
 };
-use crate::log::debug;
+use crate::log::{debug, info};
 use crate::peer::{Peer, SessionId};
 use crate::psk::PskStore;
 use crate::stats::Stats;
@@ -50,10 +50,7 @@ pub struct Storage<const H: usize, const S: usize> {
 impl<const H: usize, const S: usize> Storage<H, S> {
     /// Empty storage.
     pub const fn new() -> Self {
-        Self {
-            handshakes: Pool::new(),
-            sessions: Pool::new(),
-        }
+        Self { handshakes: Pool::new(), sessions: Pool::new() }
     }
 }
 
@@ -164,10 +161,7 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
     }
 
     const fn context(&self) -> Context<'a> {
-        Context {
-            config: self.config,
-            credentials: Credentials::Server(self.store),
-        }
+        Context { config: self.config, credentials: Credentials::Server(self.store) }
     }
 
     fn hash(&self, path: &Path) -> u64 {
@@ -185,13 +179,7 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
         rng: &'r mut R,
         now: Instant,
     ) -> Incoming<'e, 'a, 'd, 'r, R, H, S> {
-        Incoming {
-            endpoint: self,
-            rest: datagram,
-            path,
-            rng,
-            now,
-        }
+        Incoming { endpoint: self, rest: datagram, path, rng, now }
     }
 
     /// Writes the next datagram to send into `buf`, and returns its length and where it goes; `None` when there is none
@@ -209,10 +197,7 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
             return Ok(None);
         }
         let context = self.context();
-        let Storage {
-            handshakes,
-            sessions,
-        } = &mut *self.storage;
+        let Storage { handshakes, sessions } = &mut *self.storage;
         for at in handshakes.slots() {
             let Some(entry) = handshakes.get_mut(at) else {
                 continue;
@@ -254,11 +239,7 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
 
     /// When to call [`handle_timeout`](Self::handle_timeout) at the latest; `None` while there is nothing to wait for.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.storage
-            .handshakes
-            .iter()
-            .filter_map(|(_, entry)| entry.value.poll_timeout())
-            .min()
+        self.storage.handshakes.iter().filter_map(|(_, entry)| entry.value.poll_timeout()).min()
     }
 
     /// Does what is due at `now`: sends flights again, and gives handshakes up. Each one given up is returned with the
@@ -274,6 +255,7 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
             if let Err(error) = entry.value.handle_timeout(&context, now, &mut self.stats) {
                 handshakes.remove(at);
                 Stats::count(&mut self.stats.handshakes_failed);
+                info!("the handshake with {} failed: {}", path.remote, error);
                 return Some((path, error));
             }
         }
@@ -316,6 +298,17 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
         }
     }
 
+    /// Closes every session, for when the endpoint is to stop.
+    pub fn close_all(&mut self) {
+        self.storage.sessions.iter_mut().for_each(|entry| entry.value.close());
+        self.due = true;
+    }
+
+    /// Gives the storage back.
+    pub fn into_storage(self) -> &'a mut Storage<H, S> {
+        self.storage
+    }
+
     /// Closes every session of `identity`, for when its key was taken back. Take it out of the key store first.
     pub fn revoke(&mut self, identity: &[u8]) {
         for entry in self.storage.sessions.iter_mut() {
@@ -335,11 +328,7 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
 
     /// Every open session, in no order.
     pub fn sessions(&self) -> impl Iterator<Item = (Path, Peer<'_>)> {
-        let open = self
-            .storage
-            .sessions
-            .iter()
-            .filter(|(_, entry)| entry.value.is_open());
+        let open = self.storage.sessions.iter().filter(|(_, entry)| entry.value.is_open());
         open.map(|(_, entry)| (entry.path, entry.value.peer()))
     }
 
@@ -354,16 +343,8 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
     }
 
     fn session(&mut self, path: &Path) -> Result<&mut Session, Error> {
-        let at = self
-            .storage
-            .sessions
-            .find(self.hash(path), path)
-            .ok_or(Error::NotConnected)?;
-        self.storage
-            .sessions
-            .get_mut(at)
-            .map(|entry| &mut entry.value)
-            .ok_or(Error::NotConnected)
+        let at = self.storage.sessions.find(self.hash(path), path).ok_or(Error::NotConnected)?;
+        self.storage.sessions.get_mut(at).map(|entry| &mut entry.value).ok_or(Error::NotConnected)
     }
 
     /// A record goes to the handshake or to the session that it can only be meant for.
@@ -379,10 +360,7 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
             && header.content_type == ContentType::Handshake
             && starts_with_client_hello(body)
         {
-            return self
-                .on_client_hello(header, body, path, rng, now)
-                .err()
-                .map(Event::Failed);
+            return self.on_client_hello(header, body, path, rng, now).err().map(Event::Failed);
         }
         self.due = true;
         let hash = self.hash(&path);
@@ -391,22 +369,20 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
             && (header.epoch == 0
                 || header.content_type == ContentType::Handshake && entry.value.awaits_finished())
         {
-            let context = Context {
-                config: self.config,
-                credentials: Credentials::Server(self.store),
-            };
-            match entry
-                .value
-                .receive(&context, header, body, now, &mut self.stats)
-            {
+            let context = Context { config: self.config, credentials: Credentials::Server(self.store) };
+            match entry.value.receive(&context, header, body, now, &mut self.stats) {
                 Ok(None) => return None,
                 Ok(Some(established)) => {
                     self.storage.handshakes.remove(at);
                     self.establish(hash, path, established, now);
+                    if let Some(peer) = self.peer(&path) {
+                        info!("established: {}, from {}", peer, path.remote);
+                    }
                     return Some(Event::Established);
                 }
                 Err(error) => {
                     Stats::count(&mut self.stats.handshakes_failed);
+                    info!("the handshake with {} failed: {}", path.remote, error);
                     return Some(Event::Failed(error));
                 }
             }
@@ -416,10 +392,7 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
             return None;
         };
         let entry = self.storage.sessions.get_mut(at)?;
-        match entry
-            .value
-            .receive(self.config.crypto(), header, body, &mut self.stats)
-        {
+        match entry.value.receive(self.config.crypto(), header, body, &mut self.stats) {
             Received::Nothing => None,
             Received::Data(data) => {
                 entry.touched = now;
@@ -446,11 +419,8 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
         now: Instant,
     ) -> Result<(), Error> {
         // A fragment is never kept here, so a hello that was cut is of no use.
-        let fragment = Fragment::parse(&mut Reader::new(body))
-            .ok()
-            .filter(Fragment::is_whole);
-        let parsed =
-            fragment.and_then(|fragment| Some((fragment, ClientHello::parse(fragment.body).ok()?)));
+        let fragment = Fragment::parse(&mut Reader::new(body)).ok().filter(Fragment::is_whole);
+        let parsed = fragment.and_then(|fragment| Some((fragment, ClientHello::parse(fragment.body).ok()?)));
         let plausible = |hello: &ClientHello<'_>, seq| match hello.cookie {
             [] => seq == 0,
             _ => (1..=MAX_HELLO_SEQ).contains(&seq),
@@ -461,11 +431,7 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
             Stats::count(&mut self.stats.dropped);
             return Ok(());
         };
-        debug!(
-            "<- ClientHello (message {}, cookie of {} bytes)",
-            fragment.message_seq,
-            hello.cookie.len()
-        );
+        debug!("<- ClientHello (message {}, cookie of {} bytes)", fragment.message_seq, hello.cookie.len());
         if !self.cookies.check(path.remote, &hello, now) {
             let cookie = self.cookies.make(path.remote, &hello, now);
             let reply = HelloReply::hello_verify_request(header, &fragment, cookie);
@@ -496,6 +462,7 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
             }
             Err(error) => {
                 Stats::count(&mut self.stats.handshakes_failed);
+                info!("the handshake with {} failed: {}", path.remote, error);
                 self.reply = Some((HelloReply::alert(header, error), path));
                 Err(error)
             }
@@ -503,20 +470,12 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
     }
 
     /// Finds a slot for a handshake, in the place of `before` where the client starts anew.
-    fn admit(
-        &mut self,
-        hash: u64,
-        path: Path,
-        before: Option<u16>,
-        handshake: Handshake,
-        now: Instant,
-    ) {
+    fn admit(&mut self, hash: u64, path: Path, before: Option<u16>, handshake: Handshake, now: Instant) {
         let handshakes = &mut self.storage.handshakes;
         let evicted = before.or_else(|| {
             let grace = self.config.initial_timeout();
             let full = handshakes.is_full();
-            full.then(|| admission::handshake_to_evict(handshakes, &path, grace, now))
-                .flatten()
+            full.then(|| admission::handshake_to_evict(handshakes, &path, grace, now)).flatten()
         });
         if let Some(at) = evicted {
             handshakes.remove(at);
@@ -543,10 +502,7 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
         let id = SessionId(self.next_session);
         self.next_session += 1;
         // One slot is free now, as the pool evicts when it is full.
-        if sessions
-            .insert(hash, path, now, Session::new(id, established))
-            .is_some()
-        {
+        if sessions.insert(hash, path, now, Session::new(id, established)).is_some() {
             debug!("session {} established", id.0);
         }
     }
@@ -584,9 +540,7 @@ impl<'d, R: TryCryptoRng + ?Sized, const H: usize, const S: usize> Iterator
 
     fn next(&mut self) -> Option<Event<'d>> {
         while let Some((header, body)) = next_record(&mut self.rest, &mut self.endpoint.stats) {
-            let event = self
-                .endpoint
-                .receive_record(&header, body, self.path, self.rng, self.now);
+            let event = self.endpoint.receive_record(&header, body, self.path, self.rng, self.now);
             if event.is_some() {
                 return event;
             }

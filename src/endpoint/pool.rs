@@ -46,26 +46,13 @@ pub(super) struct Entry<T> {
 impl<T, const N: usize> Pool<T, N> {
     pub(super) const fn new() -> Self {
         const { assert!(N > 0 && N < NIL as usize, "a pool has 1 to 65534 slots") };
-        Self {
-            buckets: [NIL; N],
-            slots: [const {
-                Slot {
-                    next: NIL,
-                    entry: None,
-                }
-            }; N],
-            free: NIL,
-            used: 0,
-        }
+        Self { buckets: [NIL; N], slots: [const { Slot { next: NIL, entry: None } }; N], free: NIL, used: 0 }
     }
 
     /// Drops every value.
     pub(super) fn clear(&mut self) {
         for slot in &mut self.slots {
-            *slot = Slot {
-                next: NIL,
-                entry: None,
-            };
+            *slot = Slot { next: NIL, entry: None };
         }
         self.buckets = [NIL; N];
         (self.free, self.used) = (NIL, 0);
@@ -99,11 +86,7 @@ impl<T, const N: usize> Pool<T, N> {
 
     /// Puts a value into a free slot; `None` when there is none. At most one value belongs to a path.
     pub(super) fn insert(&mut self, hash: u64, path: Path, now: Instant, value: T) -> Option<()> {
-        let at = if self.free != NIL {
-            self.free
-        } else {
-            self.used
-        };
+        let at = if self.free != NIL { self.free } else { self.used };
         let slot = self.slots.get_mut(usize::from(at))?;
         if at == self.free {
             self.free = slot.next;
@@ -113,12 +96,7 @@ impl<T, const N: usize> Pool<T, N> {
         let head = self.buckets.get_mut(bucket::<N>(hash))?;
         *slot = Slot {
             next: core::mem::replace(head, at),
-            entry: Some(Entry {
-                path,
-                hash,
-                touched: now,
-                value,
-            }),
+            entry: Some(Entry { path, hash, touched: now, value }),
         };
         Some(())
     }
@@ -156,9 +134,7 @@ impl<T, const N: usize> Pool<T, N> {
     /// Every value with its slot.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u16, &Entry<T>)> {
         let used = self.slots.iter().take(self.used.into());
-        (0..)
-            .zip(used)
-            .filter_map(|(at, slot)| Some((at, slot.entry.as_ref()?)))
+        (0..).zip(used).filter_map(|(at, slot)| Some((at, slot.entry.as_ref()?)))
     }
 
     /// Every value.
@@ -178,10 +154,7 @@ mod tests {
 
     fn path(port: u16) -> Path {
         let local = "127.0.0.1:5684".parse().unwrap();
-        Path {
-            local,
-            remote: ([127, 0, 0, 1], port).into(),
-        }
+        Path { local, remote: ([127, 0, 0, 1], port).into() }
     }
 
     /// The pool against a map, with a hash so poor that chains grow.
@@ -191,9 +164,7 @@ mod tests {
         let mut map = std::collections::BTreeMap::new();
         let mut state = 7_u64;
         for step in 0..20_000_u32 {
-            state = state
-                .wrapping_mul(6364136223846793005)
-                .wrapping_add(1442695040888963407);
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             let port = (state >> 40) as u16 % 12;
             let hash = u64::from(port % 3);
             match pool.find(hash, &path(port)) {

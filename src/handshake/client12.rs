@@ -35,12 +35,7 @@ pub(super) struct Hello {
 
 impl Hello {
     pub(super) const fn new(random: [u8; RANDOM_LEN]) -> Self {
-        Self {
-            random,
-            cookie: [0; 255],
-            cookie_len: 0,
-            hello_verify_requests: 0,
-        }
+        Self { random, cookie: [0; 255], cookie_len: 0, hello_verify_requests: 0 }
     }
 
     pub(super) const fn was_answered(&self) -> bool {
@@ -58,16 +53,10 @@ impl Hello {
             client_version: version::DTLS12,
             random: self.random,
             session_id: &[],
-            cookie: self
-                .cookie
-                .get(..self.cookie_len.into())
-                .unwrap_or_default(),
+            cookie: self.cookie.get(..self.cookie_len.into()).unwrap_or_default(),
             cipher_suites: CipherSuites(list.written()),
             compression_methods: &[0],
-            extensions: Extensions {
-                extended_master_secret: true,
-                ..Extensions::default()
-            },
+            extensions: Extensions { extended_master_secret: true, ..Extensions::default() },
         }
         .emit(w)
     }
@@ -84,10 +73,7 @@ pub(super) struct ServerHelloSeen {
 /// Writes the body of the ClientKeyExchange.
 pub(super) fn emit_identity(context: &Context<'_>, w: &mut Writer<'_>) -> Result<(), BufferFull> {
     match context.credentials {
-        Credentials::Client(psk) => ClientKeyExchange {
-            psk_identity: psk.identity(),
-        }
-        .emit(w),
+        Credentials::Client(psk) => ClientKeyExchange { psk_identity: psk.identity() }.emit(w),
         Credentials::Server(_) => Err(BufferFull),
     }
 }
@@ -112,11 +98,7 @@ impl Core {
             }
             (State::ClientAwaitsServerHello(hello), HandshakeType::ServerHello) => {
                 let agreed = hello.accept(context.config, &ServerHello::parse(message.body)?)?;
-                let seen = ServerHelloSeen {
-                    hello: *hello,
-                    agreed,
-                    server_key_exchange_seen: false,
-                };
+                let seen = ServerHelloSeen { hello: *hello, agreed, server_key_exchange_seen: false };
                 self.add_to_transcript(message);
                 self.state = State::ClientAwaitsServerHelloDone(seen);
             }
@@ -141,21 +123,13 @@ impl Core {
                 if !crypto::equal(&finished.verify_data, &pending.peer_verify_data) {
                     return Err(PeerMisbehaved::WrongVerifyData.into());
                 }
-                let over = State::Failed {
-                    alert: None,
-                    write: None,
-                };
+                let over = State::Failed { alert: None, write: None };
                 if let State::ClientAwaitsFinished(Pending { read, write, .. }) =
                     core::mem::replace(&mut self.state, over)
                 {
                     let identity = Identity::new(psk.identity())?;
                     // The server has all of this side's messages, or it could not have finished.
-                    return Ok(Some(Established {
-                        identity,
-                        read,
-                        write,
-                        last_flight: None,
-                    }));
+                    return Ok(Some(Established { identity, read, write, last_flight: None }));
                 }
             }
             _ => return Err(PeerMisbehaved::UnexpectedMessage.into()),
@@ -173,26 +147,14 @@ impl Core {
     ) -> Result<(), Error> {
         // The client's messages are numbered on from the ClientHello that the server answered.
         let seq = self.flight.next_seq();
-        self.start_flight(
-            context,
-            &[Outgoing::ClientKeyExchange, Outgoing::Finished],
-            seq,
-            now,
-        )?;
-        let keys = Keys::derive(
-            context,
-            agreed,
-            psk.key(),
-            &mut self.transcript,
-            seq.saturating_add(1),
-        );
+        self.start_flight(context, &[Outgoing::ClientKeyExchange, Outgoing::Finished], seq, now)?;
+        let keys = Keys::derive(context, agreed, psk.key(), &mut self.transcript, seq.saturating_add(1));
         self.state = State::ClientAwaitsFinished(Pending::new(agreed, keys, Role::Client));
         Ok(())
     }
 
     pub(super) fn add_to_transcript(&mut self, message: &Message<'_>) {
-        self.transcript
-            .add(message.msg_type, message.message_seq, message.body);
+        self.transcript.add(message.msg_type, message.message_seq, message.body);
     }
 }
 

@@ -32,12 +32,7 @@ impl CookieJar {
     }
 
     /// The cookie that the client at `remote` has to repeat in this hello.
-    pub(crate) fn make(
-        &self,
-        remote: SocketAddr,
-        hello: &ClientHello<'_>,
-        now: Instant,
-    ) -> [u8; COOKIE_LEN] {
+    pub(crate) fn make(&self, remote: SocketAddr, hello: &ClientHello<'_>, now: Instant) -> [u8; COOKIE_LEN] {
         self.of_period(now.as_millis() / PERIOD_MILLIS, remote, hello)
     }
 
@@ -50,23 +45,14 @@ impl CookieJar {
             .any(|period| crypto::equal(&self.of_period(period, remote, hello), hello.cookie))
     }
 
-    fn of_period(
-        &self,
-        period: u64,
-        remote: SocketAddr,
-        hello: &ClientHello<'_>,
-    ) -> [u8; COOKIE_LEN] {
+    fn of_period(&self, period: u64, remote: SocketAddr, hello: &ClientHello<'_>) -> [u8; COOKIE_LEN] {
         let address = match remote.ip() {
             IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
             IpAddr::V6(ip) => ip.octets(),
         };
         // Each variable part behind its length, so that no two hellos give the same bytes.
-        let lengths = [
-            hello.session_id.len(),
-            hello.cipher_suites.0.len(),
-            hello.compression_methods.len(),
-        ]
-        .map(|len| u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes());
+        let lengths = [hello.session_id.len(), hello.cipher_suites.0.len(), hello.compression_methods.len()]
+            .map(|len| u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes());
         let mac = HmacKey::new(&self.secret).mac(&[
             &period.to_be_bytes(),
             &address,

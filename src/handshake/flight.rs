@@ -49,12 +49,7 @@ pub(crate) struct Flight {
 
 impl Flight {
     pub(crate) const fn new(messages: &'static [Outgoing], first_seq: u16) -> Self {
-        Self {
-            messages,
-            first_seq,
-            sent: 0,
-            offset: 0,
-        }
+        Self { messages, first_seq, sent: 0, offset: 0 }
     }
 
     /// The number of the message after the last one.
@@ -101,9 +96,7 @@ pub(crate) fn write_plain(
     buf: &mut [u8],
 ) -> Option<(usize, usize)> {
     let rest = body.get(offset..)?;
-    let room = buf
-        .len()
-        .checked_sub(record::HEADER_LEN + handshake::HEADER_LEN)?;
+    let room = buf.len().checked_sub(record::HEADER_LEN + handshake::HEADER_LEN)?;
     let part = rest.get(..rest.len().min(room))?;
     if part.is_empty() && !rest.is_empty() {
         return None;

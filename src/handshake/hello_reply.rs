@@ -12,8 +12,7 @@ use crate::wire::hello_verify_request::HelloVerifyRequest;
 use crate::wire::record::{ContentType, RecordHeader};
 
 /// Longest reply in bytes. A ClientHello is never shorter, so a reply never amplifies.
-const MAX_LEN: usize =
-    crate::wire::record::HEADER_LEN + crate::wire::handshake::HEADER_LEN + BODY_LEN;
+const MAX_LEN: usize = crate::wire::record::HEADER_LEN + crate::wire::handshake::HEADER_LEN + BODY_LEN;
 
 const BODY_LEN: usize = 2 + 1 + COOKIE_LEN;
 
@@ -26,10 +25,7 @@ pub(crate) struct HelloReply {
 
 #[derive(Clone, Copy)]
 enum Kind {
-    HelloVerifyRequest {
-        message_seq: u16,
-        cookie: [u8; COOKIE_LEN],
-    },
+    HelloVerifyRequest { message_seq: u16, cookie: [u8; COOKIE_LEN] },
     Alert(AlertDescription),
 }
 
@@ -39,31 +35,19 @@ impl HelloReply {
         hello: &Fragment<'_>,
         cookie: [u8; COOKIE_LEN],
     ) -> Self {
-        let kind = Kind::HelloVerifyRequest {
-            message_seq: hello.message_seq,
-            cookie,
-        };
-        Self {
-            plain: PlainWriter::starting_at(header.sequence_number),
-            kind,
-        }
+        let kind = Kind::HelloVerifyRequest { message_seq: hello.message_seq, cookie };
+        Self { plain: PlainWriter::starting_at(header.sequence_number), kind }
     }
 
     pub(crate) fn alert(header: &RecordHeader, error: Error) -> Self {
-        Self {
-            plain: PlainWriter::starting_at(header.sequence_number),
-            kind: Kind::Alert(error.alert()),
-        }
+        Self { plain: PlainWriter::starting_at(header.sequence_number), kind: Kind::Alert(error.alert()) }
     }
 
     /// Writes the reply as one datagram.
     pub(crate) fn write(&self, buf: &mut [u8]) -> Result<usize, Error> {
         let mut plain = self.plain;
         let len = match &self.kind {
-            Kind::HelloVerifyRequest {
-                message_seq,
-                cookie,
-            } => {
+            Kind::HelloVerifyRequest { message_seq, cookie } => {
                 debug!("-> HelloVerifyRequest (message {})", message_seq);
                 let mut body = [0; BODY_LEN];
                 let mut w = Writer::new(&mut body);
@@ -77,11 +61,7 @@ impl HelloReply {
             }
             Kind::Alert(description) => {
                 debug!("-> Alert {:?}", description);
-                plain.write(
-                    ContentType::Alert,
-                    [&Alert::fatal(*description).to_bytes(), &[]],
-                    buf,
-                )
+                plain.write(ContentType::Alert, [&Alert::fatal(*description).to_bytes(), &[]], buf)
             }
         };
         len.ok_or(Error::BufferTooSmall { needed: MAX_LEN })

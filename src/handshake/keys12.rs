@@ -44,48 +44,27 @@ impl Keys {
         transcript: &mut Transcript,
         finished_seq: u16,
     ) -> Self {
-        let Agreed {
-            client_random,
-            server_random,
-            ..
-        } = agreed;
+        let Agreed { client_random, server_random, .. } = agreed;
         let premaster = premaster_secret(psk);
         let (premaster, _) = premaster.split_at(4 + 2 * psk.len().min(MAX_KEY_LEN));
         let mut master = Zeroizing::new([0; MASTER_SECRET_LEN]);
         let session_hash = transcript.hash();
         if agreed.extended_master_secret {
-            Prf::new(premaster).expand(
-                b"extended master secret",
-                [&session_hash, &[]],
-                master.as_mut(),
-            );
+            Prf::new(premaster).expand(b"extended master secret", [&session_hash, &[]], master.as_mut());
         } else {
-            Prf::new(premaster).expand(
-                b"master secret",
-                [client_random, server_random],
-                master.as_mut(),
-            );
+            Prf::new(premaster).expand(b"master secret", [client_random, server_random], master.as_mut());
         }
         log_master_secret(context, client_random, master.as_ref());
 
         let prf = Prf::new(master.as_ref());
         let mut key_block = Zeroizing::new([0; 2 * (KEY_LEN + SALT_LEN)]);
-        prf.expand(
-            b"key expansion",
-            [server_random, client_random],
-            key_block.as_mut(),
-        );
+        prf.expand(b"key expansion", [server_random, client_random], key_block.as_mut());
         let (client_write, server_write) = split_key_block(&key_block);
 
         let client_verify_data = verify_data(&prf, b"client finished", session_hash);
         transcript.add(HandshakeType::Finished, finished_seq, &client_verify_data);
         let server_verify_data = verify_data(&prf, b"server finished", transcript.hash());
-        Self {
-            client_write,
-            server_write,
-            client_verify_data,
-            server_verify_data,
-        }
+        Self { client_write, server_write, client_verify_data, server_verify_data }
     }
 }
 
@@ -96,11 +75,7 @@ fn premaster_secret(psk: &[u8]) -> Zeroizing<[u8; 4 + 2 * MAX_KEY_LEN]> {
     let [high, low] = (len as u16).to_be_bytes();
     let parts = premaster.iter_mut();
     let zeros = core::iter::repeat_n(0, len);
-    let filled = [high, low]
-        .into_iter()
-        .chain(zeros)
-        .chain([high, low])
-        .chain(psk.iter().copied().take(len));
+    let filled = [high, low].into_iter().chain(zeros).chain([high, low]).chain(psk.iter().copied().take(len));
     for (out, byte) in parts.zip(filled) {
         *out = byte;
     }
@@ -111,10 +86,7 @@ fn premaster_secret(psk: &[u8]) -> Zeroizing<[u8; 4 + 2 * MAX_KEY_LEN]> {
 fn split_key_block(block: &[u8; 2 * (KEY_LEN + SALT_LEN)]) -> (AeadKey, AeadKey) {
     let (keys, salts) = block.split_at(2 * KEY_LEN);
     let direction = |at: usize| {
-        let mut write = AeadKey {
-            key: [0; KEY_LEN],
-            salt: [0; SALT_LEN],
-        };
+        let mut write = AeadKey { key: [0; KEY_LEN], salt: [0; SALT_LEN] };
         for (out, byte) in write.key.iter_mut().zip(keys.iter().skip(at * KEY_LEN)) {
             *out = *byte;
         }

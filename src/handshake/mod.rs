@@ -153,9 +153,7 @@ impl Handshake {
     ) -> Result<Self, Error> {
         let state = State::ClientAwaitsServerHello(client12::Hello::new(random));
         let mut handshake = Self::new(context.config, state, PlainWriter::starting_at(0), now);
-        handshake
-            .core
-            .start_flight(context, &[Outgoing::ClientHello], 0, now)?;
+        handshake.core.start_flight(context, &[Outgoing::ClientHello], 0, now)?;
         Ok(handshake)
     }
 
@@ -175,8 +173,7 @@ impl Handshake {
         let plain = PlainWriter::starting_at(header.sequence_number);
         let mut handshake = Self::new(context.config, state, plain, now);
         let core = &mut handshake.core;
-        core.transcript
-            .add(HandshakeType::ClientHello, hello.message_seq, hello.body);
+        core.transcript.add(HandshakeType::ClientHello, hello.message_seq, hello.body);
         core.next_receive_seq = hello.message_seq.saturating_add(1);
         let flight = server12::hello_flight(context.config);
         core.start_flight(context, flight, hello.message_seq, now)?;
@@ -259,17 +256,8 @@ impl Handshake {
             };
             let msg_type = HandshakeType::from_number(fragment.msg_type)
                 .ok_or(crate::error::PeerMisbehaved::UnexpectedMessage)?;
-            debug!(
-                "<- {:?} (message {}, {} bytes)",
-                msg_type,
-                fragment.message_seq,
-                body.len()
-            );
-            let message = Message {
-                msg_type,
-                message_seq: fragment.message_seq,
-                body,
-            };
+            debug!("<- {:?} (message {}, {} bytes)", msg_type, fragment.message_seq, body.len());
+            let message = Message { msg_type, message_seq: fragment.message_seq, body };
             if let Some(established) = self.core.on_message(context, &message, now)? {
                 return Ok(Some(established));
             }
@@ -324,10 +312,7 @@ impl Handshake {
     /// Ends the handshake and tells the peer why.
     pub(crate) fn fail(&mut self, error: Error) {
         debug!("handshake failed: {:?}", error);
-        let failed = State::Failed {
-            alert: Some(error.alert()),
-            write: None,
-        };
+        let failed = State::Failed { alert: Some(error.alert()), write: None };
         let before = core::mem::replace(&mut self.core.state, failed);
         // A client that has sent its ChangeCipherSpec writes under the new keys, alerts too.
         if let (State::ClientAwaitsFinished(pending), State::Failed { write, .. }) =
@@ -339,10 +324,7 @@ impl Handshake {
 
     /// Ends the handshake without a word.
     pub(crate) fn abandon(&mut self) {
-        self.core.state = State::Failed {
-            alert: None,
-            write: None,
-        };
+        self.core.state = State::Failed { alert: None, write: None };
     }
 
     /// Whether the handshake failed and has nothing left to say.
@@ -368,10 +350,7 @@ impl Handshake {
 
     /// Whether the peer's Finished is what this handshake waits for, and a record under new keys is meant for it.
     pub(crate) fn awaits_finished(&self) -> bool {
-        matches!(
-            self.core.state,
-            State::ClientAwaitsFinished(_) | State::ServerAwaitsFinished(_)
-        )
+        matches!(self.core.state, State::ClientAwaitsFinished(_) | State::ServerAwaitsFinished(_))
     }
 }
 
@@ -415,25 +394,17 @@ impl Core {
             (Outgoing::ServerHello, State::ServerAwaitsClientKeyExchange(seen)) => {
                 seen.emit_server_hello(&mut w)
             }
-            (Outgoing::ServerKeyExchange, _) => {
-                server12::emit_identity_hint(context.config, &mut w)
-            }
+            (Outgoing::ServerKeyExchange, _) => server12::emit_identity_hint(context.config, &mut w),
             (Outgoing::ServerHelloDone, _) => Ok(()),
             (Outgoing::ClientKeyExchange, _) => client12::emit_identity(context, &mut w),
             // A flight never outlives the state that it was made in.
             _ => Err(BufferFull),
         };
-        written.map_err(|_| Error::BufferTooSmall {
-            needed: MAX_OUTGOING,
-        })?;
+        written.map_err(|_| Error::BufferTooSmall { needed: MAX_OUTGOING })?;
         Ok(w.written())
     }
 
-    fn poll_transmit(
-        &mut self,
-        context: &Context<'_>,
-        buf: &mut [u8],
-    ) -> Result<Option<usize>, Error> {
+    fn poll_transmit(&mut self, context: &Context<'_>, buf: &mut [u8]) -> Result<Option<usize>, Error> {
         if let State::Failed { .. } = self.state {
             return self.transmit_alert(context, buf);
         }
@@ -452,9 +423,7 @@ impl Core {
             }
         }
         match (len, self.flight.next()) {
-            (0, Some((message, ..))) => Err(Error::BufferTooSmall {
-                needed: self.needed(context, message)?,
-            }),
+            (0, Some((message, ..))) => Err(Error::BufferTooSmall { needed: self.needed(context, message)? }),
             (0, None) => Ok(None),
             _ => Ok(Some(len)),
         }
@@ -470,15 +439,11 @@ impl Core {
         room: &mut [u8],
     ) -> Result<Option<usize>, Error> {
         if message == Outgoing::Finished {
-            let State::ClientAwaitsFinished(Pending {
-                write, verify_data, ..
-            }) = &mut self.state
-            else {
+            let State::ClientAwaitsFinished(Pending { write, verify_data, .. }) = &mut self.state else {
                 return Ok(None);
             };
             let crypto = context.config.crypto();
-            let written =
-                flight::write_finished(&mut self.plain, write, crypto, seq, verify_data, room)?;
+            let written = flight::write_finished(&mut self.plain, write, crypto, seq, verify_data, room)?;
             if written.is_some() {
                 debug!("-> ChangeCipherSpec, Finished (message {})", seq);
                 self.flight.advance(0, 0);
@@ -491,18 +456,11 @@ impl Core {
             return Ok(None);
         }
         let msg_type = message.handshake_type();
-        let Some((len, part)) =
-            flight::write_plain(&mut self.plain, msg_type, seq, body, offset, room)
+        let Some((len, part)) = flight::write_plain(&mut self.plain, msg_type, seq, body, offset, room)
         else {
             return Ok(None);
         };
-        debug!(
-            "-> {:?} (message {}, {} of {} bytes)",
-            message,
-            seq,
-            part,
-            body.len()
-        );
+        debug!("-> {:?} (message {}, {} of {} bytes)", message, seq, part, body.len());
         self.flight.advance(part, body.len());
         Ok(Some(len))
     }
@@ -513,18 +471,12 @@ impl Core {
             State::ClientAwaitsFinished(pending) if message == Outgoing::Finished => {
                 Ok(flight::finished_len(&pending.write))
             }
-            _ => Ok(plain_len(
-                self.encode(context, message, &mut [0; MAX_OUTGOING])?.len(),
-            )),
+            _ => Ok(plain_len(self.encode(context, message, &mut [0; MAX_OUTGOING])?.len())),
         }
     }
 
     /// Writes the alert of a failed handshake, once.
-    fn transmit_alert(
-        &mut self,
-        context: &Context<'_>,
-        buf: &mut [u8],
-    ) -> Result<Option<usize>, Error> {
+    fn transmit_alert(&mut self, context: &Context<'_>, buf: &mut [u8]) -> Result<Option<usize>, Error> {
         let State::Failed { alert, write } = &mut self.state else {
             return Ok(None);
         };
@@ -533,18 +485,11 @@ impl Core {
         };
         let bytes = Alert::fatal(description).to_bytes();
         let len = match write {
-            Some(write) => write.seal(
-                context.config.crypto(),
-                ContentType::Alert,
-                [&bytes, &[]],
-                buf,
-            )?,
+            Some(write) => write.seal(context.config.crypto(), ContentType::Alert, [&bytes, &[]], buf)?,
             None => self
                 .plain
                 .write(ContentType::Alert, [&bytes, &[]], buf)
-                .ok_or(Error::BufferTooSmall {
-                    needed: crate::wire::record::HEADER_LEN + bytes.len(),
-                })?,
+                .ok_or(Error::BufferTooSmall { needed: crate::wire::record::HEADER_LEN + bytes.len() })?,
         };
         debug!("-> Alert {:?}", description);
         *alert = None;
@@ -560,10 +505,7 @@ impl Core {
 
     /// A message that was here already. When it ends the peer's flight, the peer is missing ours (RFC 6347 §4.2.4).
     fn on_repeated(&mut self, fragment: &Fragment<'_>, stats: &mut Stats) {
-        match (
-            &mut self.state,
-            HandshakeType::from_number(fragment.msg_type),
-        ) {
+        match (&mut self.state, HandshakeType::from_number(fragment.msg_type)) {
             (State::ClientAwaitsFinished(_), Some(HandshakeType::ServerHelloDone)) => {
                 self.repeat_flight(stats)
             }
@@ -660,18 +602,12 @@ impl Core {
 impl Pending {
     fn new(agreed: &Agreed, keys: keys12::Keys, role: Role) -> Self {
         let (read, write, verify_data, peer_verify_data) = match role {
-            Role::Client => (
-                keys.server_write,
-                keys.client_write,
-                keys.client_verify_data,
-                keys.server_verify_data,
-            ),
-            Role::Server => (
-                keys.client_write,
-                keys.server_write,
-                keys.server_verify_data,
-                keys.client_verify_data,
-            ),
+            Role::Client => {
+                (keys.server_write, keys.client_write, keys.client_verify_data, keys.server_verify_data)
+            }
+            Role::Server => {
+                (keys.client_write, keys.server_write, keys.server_verify_data, keys.client_verify_data)
+            }
         };
         Self {
             read: ReadState::new(agreed.suite, read, 1),
@@ -695,14 +631,7 @@ const fn plain_len(len: usize) -> usize {
 }
 
 /// Fills `out` with random bytes. A generator that returns nothing but zeros has failed without saying so.
-pub(crate) fn fill_random<R: TryCryptoRng + ?Sized>(
-    rng: &mut R,
-    out: &mut [u8],
-) -> Result<(), Error> {
+pub(crate) fn fill_random<R: TryCryptoRng + ?Sized>(rng: &mut R, out: &mut [u8]) -> Result<(), Error> {
     rng.try_fill_bytes(out).map_err(|_| Error::RandomFailed)?;
-    if out.iter().all(|byte| *byte == 0) {
-        Err(Error::RandomFailed)
-    } else {
-        Ok(())
-    }
+    if out.iter().all(|byte| *byte == 0) { Err(Error::RandomFailed) } else { Ok(()) }
 }

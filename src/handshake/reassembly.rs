@@ -20,11 +20,7 @@ pub(crate) struct Reassembly {
 
 impl Reassembly {
     pub(crate) const fn new() -> Self {
-        Self {
-            message: None,
-            bytes: [0; MAX_FRAGMENTED_MESSAGE],
-            arrived: [0; MAX_FRAGMENTED_MESSAGE / 8],
-        }
+        Self { message: None, bytes: [0; MAX_FRAGMENTED_MESSAGE], arrived: [0; MAX_FRAGMENTED_MESSAGE / 8] }
     }
 
     /// Forgets what has arrived.
@@ -54,11 +50,8 @@ impl Reassembly {
                 *bits |= 1 << (at % 8);
             }
         }
-        let complete = (0..length).all(|at| {
-            self.arrived
-                .get(at / 8)
-                .is_some_and(|bits| bits >> (at % 8) & 1 == 1)
-        });
+        let complete =
+            (0..length).all(|at| self.arrived.get(at / 8).is_some_and(|bits| bits >> (at % 8) & 1 == 1));
         if !complete {
             return None;
         }
@@ -73,13 +66,7 @@ mod tests {
     use crate::wire::handshake::Fragment;
 
     fn fragment(length: u32, offset: u32, body: &[u8]) -> Fragment<'_> {
-        Fragment {
-            msg_type: 2,
-            length,
-            message_seq: 1,
-            fragment_offset: offset,
-            body,
-        }
+        Fragment { msg_type: 2, length, message_seq: 1, fragment_offset: offset, body }
     }
 
     #[test]
@@ -89,10 +76,7 @@ mod tests {
         assert_eq!(reassembly.add(&fragment(6, 1, b"bcd")), None);
         assert_eq!(reassembly.add(&fragment(6, 1, b"bcd")), None);
         assert_eq!(reassembly.add(&fragment(6, 3, b"")), None);
-        assert_eq!(
-            reassembly.add(&fragment(6, 0, b"abc")),
-            Some(b"abcdef".as_slice())
-        );
+        assert_eq!(reassembly.add(&fragment(6, 0, b"abc")), Some(b"abcdef".as_slice()));
         // A finished message is gone: its repetition starts from nothing.
         assert_eq!(reassembly.add(&fragment(6, 0, b"abc")), None);
     }
@@ -102,10 +86,7 @@ mod tests {
         let mut reassembly = Reassembly::new();
         assert_eq!(reassembly.add(&fragment(100, 0, b"forged")), None);
         assert_eq!(reassembly.add(&fragment(4, 0, b"ab")), None);
-        assert_eq!(
-            reassembly.add(&fragment(4, 2, b"cd")),
-            Some(b"abcd".as_slice())
-        );
+        assert_eq!(reassembly.add(&fragment(4, 2, b"cd")), Some(b"abcd".as_slice()));
     }
 
     #[test]
@@ -113,19 +94,9 @@ mod tests {
         let mut reassembly = Reassembly::new();
         let longest = u32::try_from(MAX_FRAGMENTED_MESSAGE).unwrap();
         assert_eq!(reassembly.add(&fragment(longest + 1, 0, b"x")), None);
-        assert_eq!(
-            reassembly.add(&fragment(0x00FF_FFFF, 0x00FF_FFFE, b"x")),
-            None
-        );
+        assert_eq!(reassembly.add(&fragment(0x00FF_FFFF, 0x00FF_FFFE, b"x")), None);
         assert!(reassembly.message.is_none());
-        assert_eq!(
-            reassembly.add(&fragment(longest, 0, &[7; MAX_FRAGMENTED_MESSAGE - 1])),
-            None
-        );
-        assert!(
-            reassembly
-                .add(&fragment(longest, longest - 1, &[7]))
-                .is_some()
-        );
+        assert_eq!(reassembly.add(&fragment(longest, 0, &[7; MAX_FRAGMENTED_MESSAGE - 1])), None);
+        assert!(reassembly.add(&fragment(longest, longest - 1, &[7])).is_some());
     }
 }

@@ -29,10 +29,7 @@ pub(crate) struct ServerRandom {
 
 impl ServerRandom {
     pub(crate) fn draw<R: TryCryptoRng + ?Sized>(rng: &mut R) -> Result<Self, Error> {
-        let mut random = Self {
-            server_random: [0; RANDOM_LEN],
-            dummy: [0; RANDOM_LEN],
-        };
+        let mut random = Self { server_random: [0; RANDOM_LEN], dummy: [0; RANDOM_LEN] };
         fill_random(rng, &mut random.server_random)?;
         fill_random(rng, &mut random.dummy)?;
         Ok(random)
@@ -53,10 +50,7 @@ impl HelloSeen {
         hello: &ClientHello<'_>,
         random: ServerRandom,
     ) -> Result<Self, Error> {
-        let ServerRandom {
-            server_random,
-            dummy,
-        } = random;
+        let ServerRandom { server_random, dummy } = random;
         let [major, minor] = hello.client_version;
         let [our_major, our_minor] = version::DTLS12;
         // Versions count downwards: a client that speaks something newer speaks 1.2 too (RFC 5246 appendix E.1).
@@ -70,20 +64,14 @@ impl HelloSeen {
             return Err(PeerMisbehaved::Compression.into());
         }
         let mut suites = config.suites().iter().copied();
-        let suite = suites
-            .find(|suite| hello.cipher_suites.contains(suite.number()))
-            .ok_or(Error::NoCommonSuite)?;
+        let suite =
+            suites.find(|suite| hello.cipher_suites.contains(suite.number())).ok_or(Error::NoCommonSuite)?;
         let extended_master_secret = hello.extensions.extended_master_secret;
         if config.requires_extended_master_secret() && !extended_master_secret {
             return Err(PeerMisbehaved::NoExtendedMasterSecret.into());
         }
         Ok(Self {
-            agreed: Agreed {
-                client_random: hello.random,
-                server_random,
-                suite,
-                extended_master_secret,
-            },
+            agreed: Agreed { client_random: hello.random, server_random, suite, extended_master_secret },
             renegotiation_info: hello.knows_renegotiation_info(),
             dummy,
         })
@@ -110,24 +98,14 @@ impl HelloSeen {
 /// The answer to the ClientHello. The ServerKeyExchange is left out where there is no hint (RFC 4279 §2).
 pub(super) const fn hello_flight(config: &Config<'_>) -> &'static [Outgoing] {
     match config.identity_hint() {
-        Some(_) => &[
-            Outgoing::ServerHello,
-            Outgoing::ServerKeyExchange,
-            Outgoing::ServerHelloDone,
-        ],
+        Some(_) => &[Outgoing::ServerHello, Outgoing::ServerKeyExchange, Outgoing::ServerHelloDone],
         None => &[Outgoing::ServerHello, Outgoing::ServerHelloDone],
     }
 }
 
 /// Writes the body of the ServerKeyExchange.
-pub(super) fn emit_identity_hint(
-    config: &Config<'_>,
-    w: &mut Writer<'_>,
-) -> Result<(), BufferFull> {
-    ServerKeyExchange {
-        psk_identity_hint: config.identity_hint().unwrap_or_default(),
-    }
-    .emit(w)
+pub(super) fn emit_identity_hint(config: &Config<'_>, w: &mut Writer<'_>) -> Result<(), BufferFull> {
+    ServerKeyExchange { psk_identity_hint: config.identity_hint().unwrap_or_default() }.emit(w)
 }
 
 /// A server that has the ClientKeyExchange, and keys that the client has yet to prove.
@@ -190,36 +168,15 @@ impl Core {
                 }
                 let message_seq = self.flight.next_seq();
                 let plain = self.plain;
-                let over = State::Failed {
-                    alert: None,
-                    write: None,
-                };
+                let over = State::Failed { alert: None, write: None };
                 if let State::ServerAwaitsFinished(KeyExchangeSeen {
-                    client_random,
-                    identity,
-                    pending,
-                    ..
+                    client_random, identity, pending, ..
                 }) = core::mem::replace(&mut self.state, over)
                 {
                     let client_random = client_random.first_chunk().copied().unwrap_or_default();
-                    let Pending {
-                        read,
-                        write,
-                        verify_data,
-                        ..
-                    } = pending;
-                    let last_flight = Some(LastFlight {
-                        client_random,
-                        plain,
-                        message_seq,
-                        verify_data,
-                    });
-                    return Ok(Some(Established {
-                        identity,
-                        read,
-                        write,
-                        last_flight,
-                    }));
+                    let Pending { read, write, verify_data, .. } = pending;
+                    let last_flight = Some(LastFlight { client_random, plain, message_seq, verify_data });
+                    return Ok(Some(Established { identity, read, write, last_flight }));
                 }
             }
             _ => return Err(PeerMisbehaved::UnexpectedMessage.into()),
@@ -242,10 +199,7 @@ impl Core {
         let key = store.key(psk_identity).filter(|key| {
             let usable = psk::check_key(key).is_ok();
             if !usable {
-                warning!(
-                    "the key store has a key of {} bytes, which cannot be used",
-                    key.len()
-                );
+                warning!("the key store has a key of {} bytes, which cannot be used", key.len());
             }
             usable
         });
@@ -253,9 +207,7 @@ impl Core {
         let known = identity.is_ok() && key.is_some();
         let dummy = Zeroizing::new([*dummy; MAX_KEY_LEN.div_ceil(RANDOM_LEN)]);
         let dummy = dummy.as_flattened();
-        let dummy = dummy
-            .get(..store.dummy_key_len().clamp(1, MAX_KEY_LEN))
-            .unwrap_or(dummy);
+        let dummy = dummy.get(..store.dummy_key_len().clamp(1, MAX_KEY_LEN)).unwrap_or(dummy);
         let key = key.filter(|_| known).unwrap_or(dummy);
 
         let finished_seq = message.message_seq.saturating_add(1);

@@ -29,10 +29,7 @@ impl Timer {
 
     /// A new flight is on its way: it waits for the initial timeout again. The deadline stays.
     pub(crate) fn restart(&mut self, config: &Config<'_>, now: Instant) {
-        *self = Self {
-            deadline: self.deadline,
-            ..Self::start(config, now)
-        };
+        *self = Self { deadline: self.deadline, ..Self::start(config, now) };
     }
 
     pub(crate) fn next(&self) -> Instant {

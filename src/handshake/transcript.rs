@@ -15,8 +15,7 @@ impl Transcript {
 
     /// Adds a message as if it had travelled in one piece.
     pub(crate) fn add(&mut self, msg_type: HandshakeType, message_seq: u16, body: &[u8]) {
-        self.0
-            .update(whole_header(msg_type, body.len(), message_seq));
+        self.0.update(whole_header(msg_type, body.len(), message_seq));
         self.0.update(body);
     }
 

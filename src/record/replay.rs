@@ -29,11 +29,7 @@ impl ReplayWindow {
             Some(_) => {}
             None => {
                 let ahead = sequence_number - self.highest;
-                self.seen = if ahead < 64 {
-                    self.seen << ahead | 1
-                } else {
-                    1
-                };
+                self.seen = if ahead < 64 { self.seen << ahead | 1 } else { 1 };
                 self.highest = sequence_number;
             }
         }
@@ -50,9 +46,7 @@ mod tests {
         let mut state = 1_u64;
         let mut random = || {
             // Knuth's MMIX generator: any fixed sequence will do here.
-            state = state
-                .wrapping_mul(6364136223846793005)
-                .wrapping_add(1442695040888963407);
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             state >> 33
         };
         for _ in 0..200 {
@@ -63,13 +57,9 @@ mod tests {
                 base += random() % 5 * (random() % 20);
                 let number = (base + random() % 100).saturating_sub(70);
                 let highest = marked.last().copied();
-                let expected = !marked.contains(&number)
-                    && highest.is_none_or(|highest| number + 64 > highest);
-                assert_eq!(
-                    window.is_new(number),
-                    expected,
-                    "{number} after {highest:?}"
-                );
+                let expected =
+                    !marked.contains(&number) && highest.is_none_or(|highest| number + 64 > highest);
+                assert_eq!(window.is_new(number), expected, "{number} after {highest:?}");
                 if expected {
                     window.mark(number);
                     marked.insert(number);

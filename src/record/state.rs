@@ -25,9 +25,7 @@ pub(crate) struct PlainWriter {
 impl PlainWriter {
     /// Starts at `sequence_number`.
     pub(crate) const fn starting_at(sequence_number: u64) -> Self {
-        Self {
-            next: sequence_number,
-        }
+        Self { next: sequence_number }
     }
 
     /// Writes a record whose body comes in two parts, and returns its length, or `None` when `buf` has no room for it.
@@ -38,12 +36,8 @@ impl PlainWriter {
         buf: &mut [u8],
     ) -> Option<usize> {
         let [head, tail] = body;
-        let header = RecordHeader {
-            content_type,
-            version: version::DTLS12,
-            epoch: 0,
-            sequence_number: self.next,
-        };
+        let header =
+            RecordHeader { content_type, version: version::DTLS12, epoch: 0, sequence_number: self.next };
         let mut w = Writer::new(buf);
         header.emit(head.len() + tail.len(), &mut w).ok()?;
         w.bytes(head).ok()?;
@@ -64,12 +58,7 @@ pub(crate) struct WriteState {
 
 impl WriteState {
     pub(crate) const fn new(suite: CipherSuite, key: AeadKey, epoch: u16) -> Self {
-        Self {
-            suite,
-            key,
-            epoch,
-            next: 0,
-        }
+        Self { suite, key, epoch, next: 0 }
     }
 
     pub(crate) const fn epoch(&self) -> u16 {
@@ -96,9 +85,7 @@ impl WriteState {
         let start = payload.start.checked_sub(RECORD_PREFIX);
         let record = start.and_then(|start| buf.get_mut(start..needed));
         let (Some(start), Some(record)) = (start, record) else {
-            return Err(Error::BufferTooSmall {
-                needed: sealed_len(self.suite, len),
-            });
+            return Err(Error::BufferTooSmall { needed: sealed_len(self.suite, len) });
         };
         // A sequence number is never used twice under a key: at the end of the numbers, sending ends (RFC 6347 §4.1).
         if self.next > MAX_SEQUENCE_NUMBER {
@@ -123,9 +110,7 @@ impl WriteState {
         header
             .emit(EXPLICIT_NONCE_LEN + len + self.suite.tag_len(), &mut w)
             .and_then(|()| w.bytes(&explicit_nonce))
-            .map_err(|_| Error::BufferTooSmall {
-                needed: sealed_len(self.suite, len),
-            })?;
+            .map_err(|_| Error::BufferTooSmall { needed: sealed_len(self.suite, len) })?;
         Ok(start..needed)
     }
 
@@ -138,19 +123,14 @@ impl WriteState {
         buf: &mut [u8],
     ) -> Result<usize, Error> {
         let len = parts.iter().map(|part| part.len()).sum();
-        let too_small = Error::BufferTooSmall {
-            needed: sealed_len(self.suite, len),
-        };
-        let body = buf
-            .get_mut(RECORD_PREFIX..RECORD_PREFIX + len)
-            .ok_or(too_small)?;
+        let too_small = Error::BufferTooSmall { needed: sealed_len(self.suite, len) };
+        let body = buf.get_mut(RECORD_PREFIX..RECORD_PREFIX + len).ok_or(too_small)?;
         let mut w = Writer::new(body);
         for part in parts {
             w.bytes(part).map_err(|_| too_small)?;
         }
         let payload = RECORD_PREFIX..RECORD_PREFIX + len;
-        self.seal_in_place(crypto, content_type, buf, payload)
-            .map(|record| record.end)
+        self.seal_in_place(crypto, content_type, buf, payload).map(|record| record.end)
     }
 }
 
@@ -186,12 +166,7 @@ pub(crate) struct ReadState {
 
 impl ReadState {
     pub(crate) fn new(suite: CipherSuite, key: AeadKey, epoch: u16) -> Self {
-        Self {
-            suite,
-            key,
-            epoch,
-            window: ReplayWindow::default(),
-        }
+        Self { suite, key, epoch, window: ReplayWindow::default() }
     }
 
     /// Opens a record in place. The replay window moves only when that succeeds (RFC 6347 §4.1.2.6).
@@ -207,20 +182,14 @@ impl ReadState {
         if !self.window.is_new(header.sequence_number) {
             return Err(Dropped::Replayed);
         }
-        let (explicit_nonce, rest) = body
-            .split_first_chunk_mut::<EXPLICIT_NONCE_LEN>()
-            .ok_or(Dropped::Forged)?;
-        let len = rest
-            .len()
-            .checked_sub(self.suite.tag_len())
-            .ok_or(Dropped::Forged)?;
+        let (explicit_nonce, rest) =
+            body.split_first_chunk_mut::<EXPLICIT_NONCE_LEN>().ok_or(Dropped::Forged)?;
+        let len = rest.len().checked_sub(self.suite.tag_len()).ok_or(Dropped::Forged)?;
         if len > MAX_PLAINTEXT {
             return Err(Dropped::Forged);
         }
         let (data, tag) = rest.split_at_mut(len);
-        self.key
-            .open(crypto, self.suite, header, *explicit_nonce, data, tag)
-            .map_err(|_| Dropped::Forged)?;
+        self.key.open(crypto, self.suite, header, *explicit_nonce, data, tag).map_err(|_| Dropped::Forged)?;
         self.window.mark(header.sequence_number);
         Ok(data)
     }

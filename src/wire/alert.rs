@@ -28,18 +28,12 @@ pub struct Alert {
 impl Alert {
     /// An alert that ends the association.
     pub const fn fatal(description: AlertDescription) -> Self {
-        Self {
-            level: AlertLevel::Fatal,
-            description,
-        }
+        Self { level: AlertLevel::Fatal, description }
     }
 
     /// An alert that leaves the association as it is.
     pub const fn warning(description: AlertDescription) -> Self {
-        Self {
-            level: AlertLevel::Warning,
-            description,
-        }
+        Self { level: AlertLevel::Warning, description }
     }
 
     /// Reads an alert, which must fill its record.

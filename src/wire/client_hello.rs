@@ -30,9 +30,7 @@ pub struct CipherSuites<'a>(pub &'a [u8]);
 impl CipherSuites<'_> {
     /// Whether the suite with this number is offered.
     pub fn contains(&self, number: u16) -> bool {
-        self.0
-            .chunks_exact(2)
-            .any(|suite| suite == number.to_be_bytes())
+        self.0.chunks_exact(2).any(|suite| suite == number.to_be_bytes())
     }
 }
 
@@ -80,7 +78,6 @@ impl<'a> ClientHello<'a> {
 
     /// Whether the client knows secure renegotiation, said in either of the two ways of RFC 5746 §3.4.
     pub fn knows_renegotiation_info(&self) -> bool {
-        self.extensions.renegotiation_info
-            || self.cipher_suites.contains(EMPTY_RENEGOTIATION_INFO_SCSV)
+        self.extensions.renegotiation_info || self.cipher_suites.contains(EMPTY_RENEGOTIATION_INFO_SCSV)
     }
 }

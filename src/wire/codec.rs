@@ -21,20 +21,14 @@ impl<'a> Reader<'a> {
 
     /// The next `len` bytes.
     pub fn take(&mut self, len: usize) -> Result<&'a [u8], InvalidMessage> {
-        let (head, rest) = self
-            .rest
-            .split_at_checked(len)
-            .ok_or(InvalidMessage::Truncated)?;
+        let (head, rest) = self.rest.split_at_checked(len).ok_or(InvalidMessage::Truncated)?;
         self.rest = rest;
         Ok(head)
     }
 
     /// The next `N` bytes, by value.
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], InvalidMessage> {
-        let (head, rest) = self
-            .rest
-            .split_first_chunk()
-            .ok_or(InvalidMessage::Truncated)?;
+        let (head, rest) = self.rest.split_first_chunk().ok_or(InvalidMessage::Truncated)?;
         self.rest = rest;
         Ok(*head)
     }
@@ -51,8 +45,7 @@ impl<'a> Reader<'a> {
 
     /// The next three bytes.
     pub fn u24(&mut self) -> Result<u32, InvalidMessage> {
-        self.array()
-            .map(|[a, b, c]| u32::from_be_bytes([0, a, b, c]))
+        self.array().map(|[a, b, c]| u32::from_be_bytes([0, a, b, c]))
     }
 
     /// A vector with a length of one byte (`opaque x<0..2^8-1>`).
@@ -67,18 +60,9 @@ impl<'a> Reader<'a> {
         self.take(len.into())
     }
 
-    /// Everything that is left.
-    pub fn rest(&mut self) -> &'a [u8] {
-        core::mem::take(&mut self.rest)
-    }
-
     /// Succeeds when nothing is left.
     pub fn finish(self) -> Result<(), InvalidMessage> {
-        if self.rest.is_empty() {
-            Ok(())
-        } else {
-            Err(InvalidMessage::TrailingData)
-        }
+        if self.rest.is_empty() { Ok(()) } else { Err(InvalidMessage::TrailingData) }
     }
 }
 
@@ -113,10 +97,7 @@ impl<'a> Writer<'a> {
     /// Appends `bytes`.
     pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), BufferFull> {
         let end = self.len.checked_add(bytes.len()).ok_or(BufferFull)?;
-        self.buf
-            .get_mut(self.len..end)
-            .ok_or(BufferFull)?
-            .copy_from_slice(bytes);
+        self.buf.get_mut(self.len..end).ok_or(BufferFull)?.copy_from_slice(bytes);
         self.len = end;
         Ok(())
     }
@@ -129,12 +110,6 @@ impl<'a> Writer<'a> {
     /// Appends two bytes.
     pub fn u16(&mut self, value: u16) -> Result<(), BufferFull> {
         self.bytes(&value.to_be_bytes())
-    }
-
-    /// Appends the low three bytes of `value`.
-    pub fn u24(&mut self, value: u32) -> Result<(), BufferFull> {
-        let [_, low @ ..] = value.to_be_bytes();
-        self.bytes(&low)
     }
 
     /// Appends `bytes` behind their length in one byte.
@@ -159,10 +134,7 @@ impl<'a> Writer<'a> {
         let start = self.len;
         body(self)?;
         let len = u16::try_from(self.len - start).map_err(|_| BufferFull)?;
-        self.buf
-            .get_mut(at..start)
-            .ok_or(BufferFull)?
-            .copy_from_slice(&len.to_be_bytes());
+        self.buf.get_mut(at..start).ok_or(BufferFull)?.copy_from_slice(&len.to_be_bytes());
         Ok(())
     }
 }

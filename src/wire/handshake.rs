@@ -77,15 +77,8 @@ impl<'a> Fragment<'a> {
         if fragment_offset + fragment_length > length {
             return Err(InvalidMessage::InconsistentFragment);
         }
-        let body =
-            r.take(usize::try_from(fragment_length).map_err(|_| InvalidMessage::Truncated)?)?;
-        Ok(Self {
-            msg_type,
-            length,
-            message_seq,
-            fragment_offset,
-            body,
-        })
+        let body = r.take(usize::try_from(fragment_length).map_err(|_| InvalidMessage::Truncated)?)?;
+        Ok(Self { msg_type, length, message_seq, fragment_offset, body })
     }
 
     /// Whether the fragment is the whole message.
@@ -95,33 +88,17 @@ impl<'a> Fragment<'a> {
 
     /// The header that goes in front of the body.
     pub fn header(&self) -> [u8; HEADER_LEN] {
-        header(
-            self.msg_type,
-            self.length,
-            self.message_seq,
-            self.fragment_offset,
-            self.body.len(),
-        )
+        header(self.msg_type, self.length, self.message_seq, self.fragment_offset, self.body.len())
     }
 }
 
 /// The header of a message in one piece, as the transcript takes it whatever fragments it travelled in (RFC 6347
 /// §4.2.6).
-pub const fn whole_header(
-    msg_type: HandshakeType,
-    len: usize,
-    message_seq: u16,
-) -> [u8; HEADER_LEN] {
+pub const fn whole_header(msg_type: HandshakeType, len: usize, message_seq: u16) -> [u8; HEADER_LEN] {
     header(msg_type.number(), len as u32, message_seq, 0, len)
 }
 
-const fn header(
-    msg_type: u8,
-    length: u32,
-    message_seq: u16,
-    offset: u32,
-    len: usize,
-) -> [u8; HEADER_LEN] {
+const fn header(msg_type: u8, length: u32, message_seq: u16, offset: u32, len: usize) -> [u8; HEADER_LEN] {
     let [_, l0, l1, l2] = length.to_be_bytes();
     let [s0, s1] = message_seq.to_be_bytes();
     let [_, o0, o1, o2] = offset.to_be_bytes();

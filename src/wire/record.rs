@@ -106,15 +106,9 @@ pub fn split_first(datagram: &mut [u8]) -> Option<(Split<'_>, &mut [u8])> {
     // DTLS 1.0's number is legal on a first flight only, where no version has been agreed (RFC 6347 §4.2.1).
     let version_fits = version == version::DTLS12 || (version == version::DTLS10 && epoch == 0);
     let split = match ContentType::from_number(content_type) {
-        Some(content_type) if version_fits => Split::Record(
-            RecordHeader {
-                content_type,
-                version,
-                epoch,
-                sequence_number,
-            },
-            body,
-        ),
+        Some(content_type) if version_fits => {
+            Split::Record(RecordHeader { content_type, version, epoch, sequence_number }, body)
+        }
         _ => Split::Unknown,
     };
     Some((split, rest))

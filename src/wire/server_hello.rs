@@ -34,14 +34,7 @@ impl<'a> ServerHello<'a> {
         if session_id.len() > 32 {
             return Err(InvalidMessage::IllegalLength);
         }
-        Ok(Self {
-            server_version,
-            random,
-            session_id,
-            cipher_suite,
-            compression_method,
-            extensions,
-        })
+        Ok(Self { server_version, random, session_id, cipher_suite, compression_method, extensions })
     }
 
     /// Writes the body.

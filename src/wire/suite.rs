@@ -48,10 +48,7 @@ impl CipherSuite {
     /// assert_eq!(CipherSuite::from_number(0x002F), None);
     /// ```
     pub fn from_number(number: u16) -> Option<Self> {
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|suite| suite.number() == number)
+        Self::ALL.iter().copied().find(|suite| suite.number() == number)
     }
 
     /// The name in the IANA registry.

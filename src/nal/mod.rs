@@ -1,0 +1,12 @@
+//! Shells that move the datagrams: secure sockets that are themselves `embedded-nal` and `embedded-nal-async` sockets.
+
+#[cfg(feature = "embedded-nal-async")]
+pub mod asynch;
+#[cfg(feature = "embedded-nal")]
+mod blocking;
+mod datagram;
+mod error;
+
+#[cfg(feature = "embedded-nal")]
+pub use blocking::{SecureSocket, SecureStack};
+pub use error::Error;

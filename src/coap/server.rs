@@ -188,3 +188,213 @@ where
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use core::cell::{Cell, RefCell};
+    use core::convert::Infallible;
+    use core::net::SocketAddr;
+    use std::vec::Vec;
+
+    use coap_message::{Code, MinimalWritableMessage, MutableWritableMessage, ReadableMessage};
+    use coap_numbers::code;
+    use embassy_futures::block_on;
+    use rand_core::TryRng;
+
+    use super::*;
+    use crate::{CipherSuite, Clock, Instant, Peer, ProtocolVersion, SessionId};
+
+    /// A session, by its number, epoch and identity.
+    type Session = (u64, u16, &'static [u8]);
+
+    /// A secure socket. Each datagram arrives in a session, at an address.
+    struct Secure<'c> {
+        inbox: Vec<(Session, &'static str, &'static [u8])>,
+        now: &'c Cell<Option<Session>>,
+        sent: RefCell<Vec<Vec<u8>>>,
+    }
+
+    impl UnconnectedUdp for Secure<'_> {
+        type Error = embedded_io_async::ErrorKind;
+
+        async fn send(
+            &mut self,
+            _: SocketAddr,
+            _: SocketAddr,
+            data: &[u8],
+        ) -> Result<(), Self::Error> {
+            self.sent.borrow_mut().push(data.to_vec());
+            Ok(())
+        }
+
+        async fn receive_into(
+            &mut self,
+            buffer: &mut [u8],
+        ) -> Result<(usize, SocketAddr, SocketAddr), Self::Error> {
+            if self.inbox.is_empty() {
+                return Err(embedded_io_async::ErrorKind::Other);
+            }
+            let (session, remote, datagram) = self.inbox.remove(0);
+            self.now.set(Some(session));
+            buffer[..datagram.len()].copy_from_slice(datagram);
+            Ok((
+                datagram.len(),
+                "192.0.2.1:5684".parse().unwrap(),
+                remote.parse().unwrap(),
+            ))
+        }
+    }
+
+    impl PeerLookup for Secure<'_> {
+        fn peer(&self, _: SocketAddr, _: SocketAddr) -> Option<Peer<'_>> {
+            self.now.get().map(|(session, epoch, identity)| Peer {
+                identity,
+                session: SessionId(session),
+                epoch,
+                version: ProtocolVersion::Dtls12,
+                suite: CipherSuite::Aes128Ccm8,
+            })
+        }
+    }
+
+    /// It is always the beginning, and every number is 7.
+    struct Fixed;
+
+    impl Clock for Fixed {
+        fn now(&self) -> Instant {
+            Instant::ZERO
+        }
+    }
+
+    impl Timer for Fixed {
+        async fn sleep_until(&self, _: Instant) {}
+    }
+
+    impl TryRng for Fixed {
+        type Error = Infallible;
+
+        fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+            Ok(7)
+        }
+
+        fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+            Ok(7)
+        }
+
+        fn try_fill_bytes(&mut self, to: &mut [u8]) -> Result<(), Infallible> {
+            to.fill(7);
+            Ok(())
+        }
+    }
+
+    impl TryCryptoRng for Fixed {}
+
+    /// Answers with the identity of whoever asks; and may end the session meanwhile.
+    struct WhoAmI<'c> {
+        requests: u32,
+        ends: Option<&'c Cell<Option<Session>>>,
+        then: Option<Session>,
+    }
+
+    struct Identity<'h>(&'h [u8]);
+
+    impl ForPeer for WhoAmI<'_> {
+        type Handler<'h>
+            = Identity<'h>
+        where
+            Self: 'h;
+
+        fn for_peer<'h>(&'h mut self, peer: Option<Peer<'h>>) -> Identity<'h> {
+            self.requests += 1;
+            if let Some(session) = self.ends {
+                session.set(self.then);
+            }
+            Identity(peer.map_or(b"nobody", |peer| peer.identity))
+        }
+    }
+
+    impl Handler for Identity<'_> {
+        type RequestData = ();
+        type ExtractRequestError = Infallible;
+        type BuildResponseError<M: MinimalWritableMessage> = M::UnionError;
+
+        fn extract_request_data<M: ReadableMessage>(&mut self, _: &M) -> Result<(), Infallible> {
+            Ok(())
+        }
+
+        fn estimate_length(&mut self, (): &()) -> usize {
+            self.0.len()
+        }
+
+        fn build_response<M: MutableWritableMessage>(
+            &mut self,
+            response: &mut M,
+            (): (),
+        ) -> Result<(), M::UnionError> {
+            response.set_code(M::Code::new(code::CONTENT)?);
+            response.set_payload(self.0)?;
+            Ok(())
+        }
+    }
+
+    const HERE: &str = "192.0.2.2:1";
+    const THERE: &str = "192.0.2.3:1";
+
+    #[test]
+    fn handlers_learn_the_identity_and_sessions_keep_their_messages_apart() {
+        let now = Cell::new(None);
+        let request = &b"\x40\x01\x00\x01"[..];
+        let mut socket = Secure {
+            inbox: std::vec![
+                ((1, 1, b"alice"), HERE, request),
+                // The same message in another session, and in another epoch, is another message (RFC 7252 section 9.1.1).
+                ((2, 1, b"bob"), HERE, request),
+                ((2, 2, b"bob"), HERE, request),
+                // And it is the same message from another address.
+                ((1, 1, b"alice"), THERE, request),
+            ],
+            now: &now,
+            sent: RefCell::default(),
+        };
+        let mut handlers = WhoAmI {
+            requests: 0,
+            ends: None,
+            then: None,
+        };
+        let mut server = Server::new(&mut socket, Fixed, Fixed);
+        block_on(server.run_for(&mut handlers));
+        assert_eq!(
+            (server.counters().requests, server.counters().duplicates),
+            (3, 1)
+        );
+        assert_eq!(handlers.requests, 3);
+        let sent = socket.sent.into_inner();
+        let payloads: Vec<_> = sent.iter().map(|datagram| &datagram[5..]).collect();
+        assert_eq!(payloads, [&b"alice"[..], b"bob", b"bob", b"alice"]);
+    }
+
+    /// The session ends, moves to the next epoch, or makes way for another one, while the handler is at work.
+    #[test]
+    fn a_reply_does_not_leave_the_session_of_its_request() {
+        let others: [Option<Session>; 3] = [None, Some((1, 2, b"alice")), Some((9, 1, b"mallory"))];
+        for then in others {
+            let now = Cell::new(None);
+            let mut socket = Secure {
+                inbox: std::vec![((1, 1, b"alice"), HERE, b"\x40\x01\x00\x01")],
+                now: &now,
+                sent: RefCell::default(),
+            };
+            let mut handlers = WhoAmI {
+                requests: 0,
+                ends: Some(&now),
+                then,
+            };
+            let mut server = Server::new(&mut socket, Fixed, Fixed);
+            block_on(server.run_for(&mut handlers));
+            assert_eq!(server.counters().orphaned, 1);
+            assert!(socket.sent.into_inner().is_empty());
+        }
+    }
+}

@@ -3,6 +3,7 @@
 use coap_message::{MinimalWritableMessage, MutableWritableMessage};
 use coap_message_implementations::inmemory::WriteError;
 use coap_message_implementations::option_extension::{encode_extensions, take_extension};
+use coap_numbers::option::BLOCK2;
 
 use super::Code;
 use super::message::Header;
@@ -124,6 +125,14 @@ impl MinimalWritableMessage for Writer<'_> {
     }
 
     fn add_option(&mut self, number: u16, value: &[u8]) -> Result<(), WriteError> {
+        // The first block of 16 bytes is 0, and as short as can be it has no bytes. Handlers of
+        // `coap-handler-implementations` (0.6) panic when they set the M bit in that afterwards. A leading zero is as good:
+        // recipients "MUST be prepared to process values with leading zero bytes" (§3.2).
+        let value = if number == BLOCK2 && value.is_empty() {
+            &[0]
+        } else {
+            value
+        };
         self.add_option_with(number, value.len(), |to| to.copy_from_slice(value))
     }
 

@@ -61,7 +61,7 @@ pub enum Error {
     NotConnected,
     /// The peer closed the session (close_notify).
     Closed,
-    /// A socket cannot be bound without storage for its peers, or a second time.
+    /// A socket cannot be bound without an endpoint for its peers, or while another one has it.
     NoStorage,
     /// The 2^48 records that may be sent under one key are used up. Connect again.
     SequenceNumbersExhausted,
@@ -158,7 +158,7 @@ impl core::fmt::Display for Error {
             }
             Self::NotConnected => "there is no established session",
             Self::Closed => "the peer closed the session",
-            Self::NoStorage => "there is no storage for a bound socket, or another one has it",
+            Self::NoStorage => "there is no endpoint for a bound socket, or another one has it",
             Self::SequenceNumbersExhausted => "all record sequence numbers are used up: connect again",
         };
         f.write_str(text)

@@ -298,8 +298,10 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
         }
     }
 
-    /// Closes every session, for when the endpoint is to stop.
+    /// Closes every session and gives up every handshake, for when the endpoint is to stop.
     pub fn close_all(&mut self) {
+        self.storage.handshakes.clear();
+        self.reply = None;
         self.storage.sessions.iter_mut().for_each(|entry| entry.value.close());
         self.due = true;
     }

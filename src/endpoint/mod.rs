@@ -170,7 +170,7 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
         hasher.finish()
     }
 
-    /// Takes a datagram that came by `path`. Go through the [`Incoming`] until it returns `None`: records that were not
+    /// Takes a datagram that came by `path`. Go through the [`EndpointIncoming`] until it returns `None`: records that were not
     /// looked at are lost. `rng` gives a new handshake its random bytes.
     pub fn receive<'e, 'd, 'r, R: TryCryptoRng + ?Sized>(
         &'e mut self,
@@ -178,8 +178,8 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
         path: Path,
         rng: &'r mut R,
         now: Instant,
-    ) -> Incoming<'e, 'a, 'd, 'r, R, H, S> {
-        Incoming { endpoint: self, rest: datagram, path, rng, now }
+    ) -> EndpointIncoming<'e, 'a, 'd, 'r, R, H, S> {
+        EndpointIncoming { endpoint: self, rest: datagram, path, rng, now }
     }
 
     /// Writes the next datagram to send into `buf`, and returns its length and where it goes; `None` when there is none
@@ -511,7 +511,7 @@ fn starts_with_client_hello(body: &[u8]) -> bool {
 }
 
 /// The records of one datagram, on their way through an [`Endpoint`]: an iterator over what they brought.
-pub struct Incoming<'e, 'a, 'd, 'r, R: ?Sized, const H: usize, const S: usize> {
+pub struct EndpointIncoming<'e, 'a, 'd, 'r, R: ?Sized, const H: usize, const S: usize> {
     endpoint: &'e mut Endpoint<'a, H, S>,
     rest: &'d mut [u8],
     path: Path,
@@ -519,7 +519,7 @@ pub struct Incoming<'e, 'a, 'd, 'r, R: ?Sized, const H: usize, const S: usize> {
     now: Instant,
 }
 
-impl<R: ?Sized, const H: usize, const S: usize> Incoming<'_, '_, '_, '_, R, H, S> {
+impl<R: ?Sized, const H: usize, const S: usize> EndpointIncoming<'_, '_, '_, '_, R, H, S> {
     /// How many bytes of the datagram, counted from its end, have not been looked at.
     pub const fn remaining(&self) -> usize {
         self.rest.len()
@@ -532,7 +532,7 @@ impl<R: ?Sized, const H: usize, const S: usize> Incoming<'_, '_, '_, '_, R, H, S
 }
 
 impl<'d, R: TryCryptoRng + ?Sized, const H: usize, const S: usize> Iterator
-    for Incoming<'_, '_, 'd, '_, R, H, S>
+    for EndpointIncoming<'_, '_, 'd, '_, R, H, S>
 {
     type Item = Event<'d>;
 

@@ -309,8 +309,15 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
         self.storage
     }
 
-    /// Closes every session of `identity`, for when its key was taken back. Take it out of the key store first.
+    /// Closes every session of `identity`, and ends the handshakes that use its key, for when that was taken back. Take
+    /// it out of the key store first.
     pub fn revoke(&mut self, identity: &[u8]) {
+        for entry in self.storage.handshakes.iter_mut() {
+            if entry.value.identity() == Some(identity) {
+                entry.value.fail(Error::AuthenticationFailed);
+                self.due = true;
+            }
+        }
         for entry in self.storage.sessions.iter_mut() {
             if entry.value.peer().identity == identity {
                 entry.value.close();
@@ -362,13 +369,13 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
         {
             return self.on_client_hello(header, body, path, rng, now).err().map(Event::Failed);
         }
-        self.due = true;
         let hash = self.hash(&path);
         if let Some(at) = self.storage.handshakes.find(hash, &path)
             && let Some(entry) = self.storage.handshakes.get_mut(at)
             && (header.epoch == 0
                 || header.content_type == ContentType::Handshake && entry.value.awaits_finished())
         {
+            self.due = true;
             let context = Context { config: self.config, credentials: Credentials::Server(self.store) };
             match entry.value.receive(&context, header, body, now, &mut self.stats) {
                 Ok(None) => return None,
@@ -392,6 +399,7 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
             return None;
         };
         let entry = self.storage.sessions.get_mut(at)?;
+        self.due = true;
         match entry.value.receive(self.config.crypto(), header, body, &mut self.stats) {
             Received::Nothing => None,
             Received::Data(data) => {

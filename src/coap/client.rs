@@ -109,6 +109,10 @@ impl<'a> Request<'a> {
 ///
 /// Dropping the future of a request abandons it, and the client is ready for the next one.
 ///
+/// The socket is expected to be one DTLS session, or none: messages are not sent again from one session to another
+/// (§9.1.1). Message IDs count up from a random one, so whoever makes more than 65,536 requests in EXCHANGE_LIFETIME, or
+/// 265 a second for minutes, uses some again too early (§4.4).
+///
 /// # Sizes
 ///
 /// `SIZE` is the longest message in bytes, 1152 by default, the most that §4.6 recommends. The client has two buffers of
@@ -305,6 +309,7 @@ impl<'s, S: ConnectedUdp, T: Timer, R: TryCryptoRng, const SIZE: usize> Client<'
         loop {
             let until = match exchange.poll(self.timer.now()) {
                 Step::Transmit => {
+                    crate::log::debug!("CoAP: message {} is sent again", header.message_id);
                     self.socket.send(outgoing).await.map_err(Error::Socket)?;
                     continue;
                 }

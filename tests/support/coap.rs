@@ -211,7 +211,9 @@ pub struct Script<'w> {
     pub local: SocketAddr,
     pub inbox: VecDeque<(u64, SocketAddr, Vec<u8>)>,
     pub sent: RefCell<Vec<(SocketAddr, Vec<u8>)>>,
-    /// How many sends fail from now on.
+    /// How many sends are pending for ever, from now on.
+    pub slow_sends: usize,
+    /// How many sends fail, from then on.
     pub failing_sends: usize,
 }
 
@@ -222,6 +224,7 @@ impl<'w> Script<'w> {
             local: addr("192.0.2.1:5683"),
             inbox: VecDeque::new(),
             sent: RefCell::default(),
+            slow_sends: 0,
             failing_sends: 0,
         }
     }
@@ -246,6 +249,10 @@ impl UnconnectedUdp for Script<'_> {
 
     async fn send(&mut self, local: SocketAddr, remote: SocketAddr, data: &[u8]) -> Result<(), ScriptOver> {
         assert_eq!(local, self.local);
+        if self.slow_sends > 0 {
+            self.slow_sends -= 1;
+            std::future::pending::<()>().await;
+        }
         if self.failing_sends > 0 {
             self.failing_sends -= 1;
             return Err(ScriptOver);

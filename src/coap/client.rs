@@ -38,7 +38,8 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// A request with any method, such as [`coap_numbers::code::FETCH`].
+    /// A request with any method, such as [`coap_numbers::code::FETCH`]: a code of class 0, but not 0.00. Servers reject
+    /// what is none.
     pub fn new(method: u8, path: &'a str, payload: &'a [u8]) -> Self {
         Self { method, path, payload, content_format: None, accept: None, confirmable: true }
     }

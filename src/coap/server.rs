@@ -108,7 +108,8 @@ where
         self.responder.counters
     }
 
-    /// Serves everyone with the same handler until the socket fails. Returns the failure.
+    /// Serves everyone with the same handler until the socket fails to receive, or the random number generator fails in
+    /// the beginning. Returns the failure.
     ///
     /// What goes wrong with one peer ends nothing: replies that cannot be sent are [counted](Self::counters), and their
     /// clients will ask again. Dropping the future stops the server at once, and calling `run` again goes on with

@@ -501,10 +501,8 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
         }
         let id = SessionId(self.next_session);
         self.next_session += 1;
-        // One slot is free now, as the pool evicts when it is full.
-        if sessions.insert(hash, path, now, Session::new(id, established)).is_some() {
-            debug!("session {} established", id.0);
-        }
+        // One slot is free now, as a full pool evicts.
+        let _ = sessions.insert(hash, path, now, Session::new(id, established));
     }
 }
 

@@ -311,7 +311,6 @@ impl Handshake {
 
     /// Ends the handshake and tells the peer why.
     pub(crate) fn fail(&mut self, error: Error) {
-        debug!("handshake failed: {:?}", error);
         let failed = State::Failed { alert: Some(error.alert()), write: None };
         let before = core::mem::replace(&mut self.core.state, failed);
         // A client that has sent its ChangeCipherSpec writes under the new keys, alerts too.

@@ -4,6 +4,8 @@ pub mod aead;
 pub mod hmac;
 pub mod prf;
 pub mod provider;
+#[cfg(test)]
+mod tests;
 
 /// Whether two secrets are equal, in a time that says nothing about where they differ. Lengths are not secret.
 pub fn equal(a: &[u8], b: &[u8]) -> bool {

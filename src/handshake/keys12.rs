@@ -113,3 +113,6 @@ fn log_master_secret(context: &Context<'_>, client_random: &[u8; RANDOM_LEN], ma
 
 #[cfg(not(feature = "keylog"))]
 fn log_master_secret(_: &Context<'_>, _: &[u8; RANDOM_LEN], _: &[u8]) {}
+
+#[cfg(test)]
+mod tests;

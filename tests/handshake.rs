@@ -550,6 +550,45 @@ fn silent_clients() {
     assert_eq!(world.server.poll_timeout(), None);
 }
 
+/// A failed association says so once, and then nothing more, whatever still comes.
+#[test]
+fn a_failed_client_stays_silent() {
+    let mut against = AgainstRaw::new(23);
+    against.hello();
+    against.server.hello.compression = 1;
+    let flight = against.server.flight(None);
+    let answer = against.hit(&flight);
+    assert_eq!(answer.len(), 1, "one alert");
+    assert_eq!(against.client.log.len(), 1);
+    for _ in 0..3 {
+        let again = against.server.side.clone();
+        let late = record(
+            HANDSHAKE,
+            0,
+            again.plain_seq + 5,
+            &message(SERVER_HELLO, 0, &against.server.hello.body()),
+        );
+        assert!(against.hit(&late).is_empty(), "no second alert");
+    }
+    assert_eq!(against.client.log.len(), 1, "no second failure: {:?}", against.client.log);
+    assert_eq!(against.client.connection.stats().handshakes_failed, 1);
+    assert_eq!(against.client.connection.handle_timeout(against.now + 2 * MINUTE), Ok(()), "nothing is due");
+    assert_eq!(against.client.connection.send(b"x", &mut [0; 100]), Err(Error::NotConnected));
+}
+
+/// The same after it gave up for silence.
+#[test]
+fn a_client_that_gave_up_stays_silent() {
+    let mut against = AgainstRaw::new(24);
+    against.hello();
+    against.pass(MINUTE);
+    assert_eq!(against.client.log, [Note::Failed(Error::NoAnswer)]);
+    let late = against.server.flight(None);
+    assert!(against.hit(&late).is_empty());
+    assert_eq!(against.client.log.len(), 1);
+    assert_eq!(against.client.connection.stats().handshakes_failed, 1);
+}
+
 struct BadRng(Option<u8>);
 
 impl TryRng for BadRng {

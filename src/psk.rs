@@ -148,6 +148,16 @@ impl PskStore for [Psk<'_>] {
     }
 }
 
+impl<T: PskStore + ?Sized> PskStore for &T {
+    fn key(&self, identity: &[u8]) -> Option<&[u8]> {
+        T::key(self, identity)
+    }
+
+    fn dummy_key_len(&self) -> usize {
+        T::dummy_key_len(self)
+    }
+}
+
 impl<const N: usize> PskStore for [Psk<'_>; N] {
     fn key(&self, identity: &[u8]) -> Option<&[u8]> {
         self.as_slice().key(identity)

@@ -1,1 +1,82 @@
-//! CoAP
+//! CoAP over any `embedded-nal-async` datagram socket: a server that drives a [`coap_handler::Handler`], and a client
+//! (RFC 7252).
+//!
+//! Both speak to the socket traits alone, so they run over this crate's DTLS sockets (`coaps`, port 5684) and, through
+//! [`PlainUdp`], over sockets without security (`coap`, port 5683). Whom a server speaks with it asks of
+//! [`PeerLookup`](crate::PeerLookup): exchanges belong to one DTLS session and epoch (§9.1.1), not to an address, and a
+//! handler can learn the identity that the peer proved, through [`ForPeer`].
+//!
+//! ```
+//! use coap_handler_implementations::{HandlerBuilder, ReportingHandlerBuilder, SimpleRendered, new_dispatcher};
+//! use dtls_psk::{PeerLookup, Timer, coap};
+//! use embedded_nal_async::{ConnectedUdp, UnconnectedUdp};
+//! use rand_core::TryCryptoRng;
+//!
+//! async fn serve(socket: &mut (impl UnconnectedUdp + PeerLookup), timer: impl Timer, rng: impl TryCryptoRng) {
+//!     let mut resources = new_dispatcher().at(&["hello"], SimpleRendered("Hello")).with_wkc();
+//!     let error = coap::Server::new(socket, timer, rng).run(&mut resources).await;
+//!     // `run` ends only when the socket itself fails.
+//!     println!("the socket failed: {error}");
+//! }
+//!
+//! async fn switch_on<S: ConnectedUdp>(
+//!     socket: &mut S,
+//!     timer: impl Timer,
+//!     rng: impl TryCryptoRng,
+//! ) -> Result<(), coap::Error<S::Error>> {
+//!     let mut client = coap::Client::new(socket, timer, rng);
+//!     let reply = client.put("/led", b"1").await?;
+//!     if !reply.code().is_success() {
+//!         println!("{}: {:?}", reply.code(), reply.diagnostic());
+//!     }
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # What is where
+//!
+//! | RFC 7252 | here |
+//! |---|---|
+//! | message format (§3) | [`Message`], [`Type`], [`Code`], [`Token`] |
+//! | transmission parameters (§4.8) | [`TransmissionParameters`] |
+//! | deduplication (§4.5), RST, ACK, requests and responses (§4, §5) | [`Server`], [`Client`] |
+//!
+//! Everything is bounded at compile time: a [`Server`] has one buffer of `SIZE` bytes for the message at hand, remembers
+//! `EXCHANGES` requests and up to `REPLIES` bytes of replies to them; a [`Client`] has two buffers of `SIZE` bytes.
+//!
+//! # What is not here
+//!
+//! Observe (RFC 7641) and block-wise transfer (RFC 7959). Both are refused in the ways that their RFCs provide for: an
+//! Observe option is left to the handler, and, being elective, usually ignored; a Block2 option that asks for anything
+//! but the first block, and any Block1 option, is answered with 4.02 before the handler sees it. Requests to multicast
+//! addresses (§8) are ignored, and nothing is proxied (5.05).
+
+// The layers, from the ground up; each imports only from those above it in this list.
+mod code;
+mod deduplication;
+mod error;
+mod exchange;
+mod handler;
+mod message;
+mod option_format;
+mod options;
+mod parameters;
+mod reply;
+mod responder;
+mod uri;
+mod writer;
+
+mod client;
+mod plain;
+mod server;
+
+pub use client::{Client, Request};
+pub use code::Code;
+pub use error::Error;
+pub use handler::ForPeer;
+pub use message::{Malformed, Message, MessageOption, Options, Token, Type};
+pub use parameters::TransmissionParameters;
+pub use plain::PlainUdp;
+pub use reply::Reply;
+pub use responder::Counters;
+pub use server::Server;

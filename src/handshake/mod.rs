@@ -33,7 +33,7 @@ use crate::psk::{Identity, Psk, PskStore};
 use crate::record::{Dropped, PlainWriter, ReadState, WriteState};
 use crate::stats::Stats;
 use crate::time::Instant;
-use crate::wire::alert::{Alert, AlertDescription, AlertLevel};
+use crate::wire::alert::{Alert, AlertDescription};
 use crate::wire::client_hello::ClientHello;
 use crate::wire::finished::VERIFY_DATA_LEN;
 use crate::wire::handshake::{Fragment, HandshakeType};
@@ -211,6 +211,10 @@ impl Handshake {
                 Ok(body) => self.on_messages(context, 1, body, now, stats),
                 Err(reason) => self.core.on_dropped(reason, stats).map(|()| None),
             },
+            (1, ContentType::Alert) => match self.core.open(context, header, body) {
+                Ok(body) => on_authenticated_alert(body, stats).map(|()| None),
+                Err(reason) => self.core.on_dropped(reason, stats).map(|()| None),
+            },
             _ => {
                 Stats::count(&mut stats.dropped);
                 Ok(None)
@@ -319,7 +323,6 @@ impl Handshake {
 
     /// Ends the handshake and tells the peer why.
     pub(crate) fn fail(&mut self, error: Error) {
-        debug!("handshake failed: {:?}", error);
         let failed = State::Failed { alert: Some(error.alert()), write: None };
         let before = core::mem::replace(&mut self.core.state, failed);
         // A client that has sent its ChangeCipherSpec writes under the new keys, alerts too.
@@ -346,6 +349,14 @@ impl Handshake {
             State::ServerAwaitsClientKeyExchange(seen) => seen.agreed.client_random == hello.random,
             State::ServerAwaitsFinished(seen) => seen.client_random == hello.random,
             _ => false,
+        }
+    }
+
+    /// The identity that a client has claimed, and is yet to prove.
+    pub(crate) fn identity(&self) -> Option<&[u8]> {
+        match &self.core.state {
+            State::ServerAwaitsFinished(seen) => Some(seen.identity.as_bytes()),
+            _ => None,
         }
     }
 
@@ -542,10 +553,7 @@ impl Core {
 
     fn on_plaintext_alert(&mut self, body: &[u8], stats: &mut Stats) {
         match Alert::parse(body) {
-            Ok(alert)
-                if alert.level == AlertLevel::Fatal
-                    || alert.description == AlertDescription::CLOSE_NOTIFY =>
-            {
+            Ok(alert) if alert.ends_association() => {
                 debug!("<- Alert {:?}, not authenticated", alert.description);
                 self.remembered = Some(alert.description);
             }
@@ -603,6 +611,18 @@ impl Core {
             State::ClientAwaitsFinished(_) => Error::NoAnswerToKeyExchange,
             State::ServerAwaitsFinished(seen) if seen.has_failed() => Error::AuthenticationFailed,
             _ => Error::HandshakeTimeout,
+        }
+    }
+}
+
+/// An alert under the new keys, before the Finished: the peer that sent it holds the key, and gives up.
+fn on_authenticated_alert(body: &[u8], stats: &mut Stats) -> Result<(), Error> {
+    match Alert::parse(body) {
+        Ok(alert) if alert.ends_association() => Err(Error::AlertReceived(alert.description)),
+        Ok(_) => Ok(()),
+        Err(_) => {
+            Stats::count(&mut stats.dropped);
+            Ok(())
         }
     }
 }

@@ -1,0 +1,69 @@
+//! What the host programs share: arguments, the log on stderr, and the key log.
+
+use std::fs::File;
+use std::io::Write;
+use std::net::UdpSocket;
+use std::path::Path;
+use std::sync::Mutex;
+
+use dtls_psk::{CipherSuite, Config, KeyLog};
+
+/// Sends the library's log to stderr: what a user wants to know, or with `verbose` every message of every handshake.
+pub fn log_to_stderr(quiet: log::LevelFilter, verbose: bool) {
+    let level = if verbose { log::LevelFilter::Debug } else { quiet };
+    env_logger::Builder::new()
+        .filter_module("dtls_psk", level)
+        .format(|out, record| writeln!(out, "{}", record.args()))
+        .init();
+}
+
+/// A cipher suite by its IANA name.
+pub fn parse_suite(name: &str) -> Result<CipherSuite, String> {
+    let known = || CipherSuite::ALL.iter().map(|suite| suite.name()).collect::<Vec<_>>().join(", ");
+    CipherSuite::ALL
+        .iter()
+        .copied()
+        .find(|suite| suite.name().eq_ignore_ascii_case(name))
+        .ok_or_else(|| format!("no suite of this program; it has {}", known()))
+}
+
+/// The key log in the NSS format, which Wireshark reads.
+pub struct KeyLogFile(Mutex<File>);
+
+impl KeyLogFile {
+    /// Appends to the file at `path`.
+    pub fn open(path: &Path) -> Result<Self, String> {
+        let file = File::options().create(true).append(true).open(path);
+        file.map(|file| Self(Mutex::new(file)))
+            .map_err(|error| format!("key log {}: {error}", path.display()))
+    }
+}
+
+impl KeyLog for KeyLogFile {
+    fn log(&self, label: &str, client_random: &[u8; 32], secret: &[u8]) {
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let line = format!("{label} {} {}\n", hex(client_random), hex(secret));
+        let written = self.0.lock().map(|mut file| file.write_all(line.as_bytes()));
+        if !matches!(written, Ok(Ok(()))) {
+            eprintln!("the key log could not be written");
+        }
+    }
+}
+
+/// The default configuration with the suites and the key log that the arguments ask for.
+pub fn config<'a>(suites: &'a [CipherSuite], keylog: Option<&'a KeyLogFile>) -> Config<'a> {
+    let mut config = Config::default();
+    if !suites.is_empty() {
+        config = config.with_suites(suites);
+    }
+    if let Some(keylog) = keylog {
+        config = config.with_keylog(keylog);
+    }
+    config
+}
+
+/// Whether this host has IPv6, so that the unspecified IPv6 address takes IPv4 in as well.
+#[allow(dead_code, reason = "only servers ask")]
+pub fn has_ipv6() -> bool {
+    UdpSocket::bind("[::]:0").is_ok()
+}

@@ -1,0 +1,63 @@
+//! What can go wrong.
+
+use core::fmt;
+
+/// Why a request got no reply, or a server stopped.
+///
+/// A reply that says 4.xx or 5.xx is a [`Reply`](super::Reply), not an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Error<E> {
+    /// The socket failed.
+    Socket(E),
+    /// The random number generator failed, so there is no token and no Message ID to send with.
+    Random,
+    /// The path is not that of a URI: it has to look like `/a/b` or `/a/b?c=1`, with percents only before two hex digits,
+    /// segments of at most 255 bytes, and no `.`, `..` or `#`.
+    Path,
+    /// The request does not fit into the client's buffer: shorten it, or raise the client's `SIZE`.
+    RequestTooLong,
+    /// The reply does not fit into the client's buffer: raise the client's `SIZE`.
+    ReplyTooLong,
+    /// Nothing answered, not even an acknowledgement: is the server there, and does it speak CoAP at this port?
+    TimedOut,
+    /// The server acknowledged the request, but did not respond before the deadline: is
+    /// [`deadline`](super::Client::set_deadline) long enough for what it has to do?
+    NoResponse,
+    /// The server rejected the message with a RST: it could make nothing of it. Is it a CoAP server, and not a client?
+    Reset,
+    /// The reply is only the first block of a longer one (RFC 7959), and block-wise transfer is not supported.
+    BlockWise,
+}
+
+impl<E: fmt::Display> fmt::Display for Error<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Socket(error) => return write!(f, "the socket failed: {error}"),
+            Self::Random => "the random number generator failed",
+            Self::Path => "not a path: it has to look like `/a/b` or `/a/b?c=1`",
+            Self::RequestTooLong => {
+                "the request does not fit into the client's buffer: is its SIZE large enough?"
+            }
+            Self::ReplyTooLong => {
+                "the reply does not fit into the client's buffer: is its SIZE large enough?"
+            }
+            Self::TimedOut => "no answer: is a CoAP server at this address and port?",
+            Self::NoResponse => "acknowledged, but no response: is the deadline long enough for the server?",
+            Self::Reset => "rejected with a RST: is the peer a CoAP server?",
+            Self::BlockWise => {
+                "the reply is the first block of a longer one: block-wise transfer is not supported"
+            }
+        })
+    }
+}
+
+impl<E: core::error::Error + 'static> core::error::Error for Error<E> {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Socket(error) => Some(error),
+            _ => None,
+        }
+    }
+}

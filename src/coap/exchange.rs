@@ -1,0 +1,248 @@
+//! One message of a client and what becomes of it (RFC 7252 §4.2–§4.4, §5.2, §5.3), without I/O.
+
+use core::time::Duration;
+
+use super::message::{self, HEADER, Header, Malformed, Type};
+use super::{Code, Token, TransmissionParameters};
+use crate::Instant;
+
+/// When a Confirmable message is sent again (§4.2).
+struct Retransmission {
+    at: Instant,
+    timeout: Duration,
+    count: u8,
+}
+
+/// A message that was sent, or is about to be, and waits for what answers it.
+pub(super) struct Exchange {
+    message_id: u16,
+    /// The token of the request; a ping has none.
+    token: Option<Token>,
+    started: Instant,
+    deadline: Instant,
+    parameters: TransmissionParameters,
+    /// Until the message is acknowledged. Never for a Non-confirmable one.
+    retransmission: Option<Retransmission>,
+    acknowledged: bool,
+}
+
+/// What is to be done next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Send the message again.
+    Transmit,
+    /// Wait for a datagram, at most until then.
+    Wait(Instant),
+    /// Give up: nothing answered.
+    TimedOut,
+    /// Give up: the message arrived, but its response did not come in time.
+    NoResponse,
+}
+
+/// What a datagram means for the exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Received {
+    /// An Empty message to send in return.
+    pub(super) reply: Option<[u8; HEADER]>,
+    pub(super) outcome: Outcome,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The exchange goes on.
+    Pending,
+    /// The datagram is the response.
+    Response,
+    /// The peer rejected the message with a RST; this is how a ping is answered (§4.3).
+    Reset,
+}
+
+impl Exchange {
+    /// The exchange of a message that is sent for the first time now.
+    ///
+    /// `random` spreads the first timeout of a Confirmable message; a Non-confirmable one has no `random`.
+    pub(super) fn new(
+        message_id: u16,
+        token: Option<Token>,
+        random: Option<u32>,
+        deadline: Duration,
+        parameters: TransmissionParameters,
+        now: Instant,
+    ) -> Self {
+        let retransmission = random.map(|random| {
+            let timeout = parameters.initial_timeout(random);
+            Retransmission { at: now + timeout, timeout, count: 0 }
+        });
+        Self {
+            message_id,
+            token,
+            started: now,
+            deadline: now + deadline,
+            parameters,
+            retransmission,
+            acknowledged: false,
+        }
+    }
+
+    /// What is to be done at `now`.
+    pub(super) fn poll(&mut self, now: Instant) -> Step {
+        if now >= self.deadline {
+            return if self.acknowledged { Step::NoResponse } else { Step::TimedOut };
+        }
+        let Some(retransmission) = &mut self.retransmission else {
+            return Step::Wait(self.deadline);
+        };
+        if now < retransmission.at {
+            return Step::Wait(retransmission.at.min(self.deadline));
+        }
+        if retransmission.count >= self.parameters.max_retransmit {
+            return Step::TimedOut;
+        }
+        // Whoever is late may catch up on the next retransmission, but "the minimum spacing before another
+        // retransmission is ACK_TIMEOUT" (§4.2).
+        retransmission.count += 1;
+        retransmission.timeout = retransmission.timeout.saturating_mul(2);
+        retransmission.at =
+            (retransmission.at + retransmission.timeout).max(now + self.parameters.ack_timeout);
+        // "the entire sequence of (re-)transmissions MUST stay in the envelope of MAX_TRANSMIT_SPAN [...], even if that
+        // means a sender may miss an opportunity to transmit" (§4.2).
+        if now <= self.started + self.parameters.max_transmit_span() {
+            Step::Transmit
+        } else {
+            Step::Wait(retransmission.at.min(self.deadline))
+        }
+    }
+
+    /// Sorts a message out that came from the peer. `known` says whether the critical options in it are understood.
+    pub(super) fn receive(
+        &mut self,
+        header: Result<&Header, Malformed>,
+        known: bool,
+        acknowledged: &mut Acknowledged,
+    ) -> Received {
+        let pending = Received { reply: None, outcome: Outcome::Pending };
+        let header = match header {
+            Ok(header) => header,
+            Err(Malformed::FormatError { kind: Type::Confirmable, message_id }) => {
+                return Received { reply: Some(message::empty(Type::Reset, message_id)), ..pending };
+            }
+            Err(_) => return pending,
+        };
+        let ours = header.message_id == self.message_id;
+        let is_response = header.code.is_response() && self.token == Some(header.token);
+        match header.kind {
+            Type::Reset => {
+                // A RST that is not Empty is rejected, that is: ignored (§4.2).
+                if ours && header.code == Code::EMPTY {
+                    return Received { outcome: Outcome::Reset, ..pending };
+                }
+                pending
+            }
+            Type::Acknowledgement => {
+                // In a piggybacked response, both the Message ID and the token match (§5.3.2). An ACK that carries
+                // anything else, or options that are not understood, is ignored.
+                if ours && header.code == Code::EMPTY {
+                    self.acknowledge();
+                } else if ours && is_response && known {
+                    return Received { outcome: Outcome::Response, ..pending };
+                }
+                pending
+            }
+            Type::NonConfirmable if is_response && known => {
+                Received { outcome: Outcome::Response, ..pending }
+            }
+            Type::NonConfirmable => pending,
+            Type::Confirmable => {
+                // A separate response also serves as the acknowledgement of the request (§5.2.2). One that comes again
+                // because our ACK was lost is acknowledged again; anything else is rejected (§4.2): a ping, a request,
+                // an unexpected response, and one with options that are not understood (§5.4.1).
+                let response = is_response && known;
+                if response {
+                    acknowledged.remember(header.message_id);
+                }
+                let kind = if acknowledged.contains(header) { Type::Acknowledgement } else { Type::Reset };
+                Received {
+                    reply: Some(message::empty(kind, header.message_id)),
+                    outcome: if response { Outcome::Response } else { Outcome::Pending },
+                }
+            }
+        }
+    }
+
+    /// The message arrived; what is left is to wait for its response.
+    fn acknowledge(&mut self) {
+        self.acknowledged = true;
+        self.retransmission = None;
+    }
+}
+
+/// The Message IDs of the last separate responses, to acknowledge them again.
+///
+/// It needs no clock: what is in it only decides between ACK and RST for responses that nobody waits for.
+#[derive(Default)]
+pub(super) struct Acknowledged([Option<u16>; 4]);
+
+impl Acknowledged {
+    fn remember(&mut self, message_id: u16) {
+        if !self.0.contains(&Some(message_id)) {
+            self.0.rotate_right(1);
+            if let Some(first) = self.0.first_mut() {
+                *first = Some(message_id);
+            }
+        }
+    }
+
+    fn contains(&self, header: &Header) -> bool {
+        header.code.is_response() && self.0.contains(&Some(header.message_id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn at(millis: u64) -> Instant {
+        Instant::from_millis(millis)
+    }
+
+    fn exchange(random: u32) -> Exchange {
+        let rfc = TransmissionParameters::RFC_7252;
+        Exchange::new(1, Some(Token::EMPTY), Some(random), Duration::from_secs(1_000), rfc, Instant::ZERO)
+    }
+
+    #[test]
+    fn polling_changes_nothing_before_its_time() {
+        let mut exchange = exchange(0);
+        for millis in [0, 1, 1_999] {
+            assert_eq!(exchange.poll(at(millis)), Step::Wait(at(2_000)));
+        }
+        assert_eq!(exchange.poll(at(2_000)), Step::Transmit);
+        assert_eq!(exchange.poll(at(2_000)), Step::Wait(at(6_000)));
+    }
+
+    /// RFC 7252 section 4.2: whoever was late may catch up, with ACK_TIMEOUT between retransmissions.
+    #[test]
+    fn a_late_poll_catches_up() {
+        let mut exchange = exchange(0);
+        assert_eq!(exchange.poll(at(13_500)), Step::Transmit);
+        assert_eq!(exchange.poll(at(13_500)), Step::Wait(at(15_500)));
+        assert_eq!(exchange.poll(at(15_500)), Step::Transmit);
+        assert_eq!(exchange.poll(at(15_500)), Step::Wait(at(23_500)));
+    }
+
+    /// And nothing is sent after MAX_TRANSMIT_SPAN.
+    #[test]
+    fn a_poll_that_is_too_late_sends_nothing() {
+        let mut exchange = exchange(u32::MAX);
+        assert_eq!(exchange.poll(at(3_000)), Step::Transmit);
+        let mut now = 45_001;
+        for _ in 0..3 {
+            let Step::Wait(next) = exchange.poll(at(now)) else {
+                panic!("it is too late to send");
+            };
+            assert!(next.as_millis() >= now + 2_000);
+            now = next.as_millis();
+        }
+        assert_eq!(exchange.poll(at(now)), Step::TimedOut);
+    }
+}

@@ -192,6 +192,11 @@ impl Handshake {
         now: Instant,
         stats: &mut Stats,
     ) -> Result<Option<Established>, Error> {
+        // Whoever failed has said so once, to its owner and to the peer, and is deaf from there on.
+        if let State::Failed { .. } = self.core.state {
+            Stats::count(&mut stats.dropped);
+            return Ok(None);
+        }
         let outcome = match (header.epoch, header.content_type) {
             (0, ContentType::Handshake) => self.on_messages(context, 0, body, now, stats),
             (0, ContentType::ChangeCipherSpec) => {
@@ -301,6 +306,9 @@ impl Handshake {
         stats: &mut Stats,
     ) -> Result<(), Error> {
         let core = &mut self.core;
+        if let State::Failed { .. } = core.state {
+            return Ok(());
+        }
         let outcome = match (core.timer.fire(context.config, now), core.remembered) {
             (Due::Nothing, _) => Ok(()),
             (_, Some(description)) => Err(Error::AlertReceived(description)),

@@ -16,26 +16,19 @@ fn the_judge_reads_a_session_of_other_peers() {
         let server = libcoap::server(Build::OpenSsl, &[]);
         let relay = Relay::new(server.address, FAIR);
         let key_log = Scratch::new("keys.log");
-        let mut client = Peer::spawn(
-            openssl::s_client(relay.address, suite, IDENTITY, KEY).args([
-                "-quiet",
-                "-keylogfile",
-                key_log.path(),
-            ]),
-        );
+        let mut client = Peer::spawn(openssl::s_client(relay.address, suite, IDENTITY, KEY).args([
+            "-quiet",
+            "-keylogfile",
+            key_log.path(),
+        ]));
         server.peer.wait_for("session connected");
         client.write(b"\x40\x01\x12\x34\xb4time");
         server.peer.wait_for("i:1234");
-        server
-            .peer
-            .wait_for(&format!("Using cipher: {}", suite.openssl));
+        server.peer.wait_for(&format!("Using cipher: {}", suite.openssl));
         drop(client);
         let seen = tshark::judge(&relay.record().passed, &key_log);
         assert!(seen.iter().any(|seen| seen.suite == Some(suite.number)));
-        assert!(
-            seen.iter().any(|seen| seen.coap_path == "time"),
-            "{seen:#?}"
-        );
+        assert!(seen.iter().any(|seen| seen.coap_path == "time"), "{seen:#?}");
         assert!(seen.iter().any(|seen| seen.coap_code == "69"), "{seen:#?}");
     }
 }

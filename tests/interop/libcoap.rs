@@ -2,8 +2,15 @@
 
 use std::{net::SocketAddr, process::Command};
 
-use crate::peers::{KEY, Peer, Scratch, free_ports, program};
-use crate::suite::Suite;
+use crate::{
+    ours,
+    peers::{Ended, IDENTITY, KEY, Peer, Scratch, free_ports, program},
+    relay::{FAIR, Relay, Weather},
+    suite::{CCM_8, SUITES, Suite},
+};
+
+/// The identity and the key that our server knows.
+const GOOD: (&str, &str) = (IDENTITY, KEY);
 
 /// Which TLS library libcoap was built with.
 #[derive(Clone, Copy, Debug)]
@@ -29,10 +36,9 @@ impl Build {
     pub fn agreed(self, suite: Suite) -> Vec<String> {
         match self {
             Self::OpenSsl => vec![format!("Using cipher: {}\n", suite.openssl)],
-            Self::GnuTls => vec![
-                format!("Selected cipher suite: {}\n", suite.gnutls),
-                "version: 254.253".into(),
-            ],
+            Self::GnuTls => {
+                vec![format!("Selected cipher suite: {}\n", suite.gnutls), "version: 254.253".into()]
+            }
         }
     }
 }
@@ -55,4 +61,166 @@ pub fn server(build: Build, arguments: &[&str]) -> Server {
     let peer = Peer::spawn(&mut command);
     peer.wait_for(&format!("created DTLS endpoint {address}"));
     Server { peer, address }
+}
+
+/// Runs a client to its end and returns what it said and the payload that it got.
+#[track_caller]
+fn client(
+    build: Build,
+    server: SocketAddr,
+    path: &str,
+    key: (&str, &str),
+    arguments: &[&str],
+) -> (Ended, Option<Vec<u8>>) {
+    let payload = Scratch::new("payload");
+    let mut command = build.program("client");
+    command.args(["-u", key.0, "-k", key.1, "-o", payload.path()]);
+    // Given up after so many seconds.
+    command.args(["-B", "20"]).args(arguments);
+    let ended = Peer::spawn(command.arg(format!("coaps://{server}{path}"))).wait();
+    (ended, payload.read())
+}
+
+#[test]
+fn its_clients_speak_with_our_server() {
+    for build in BUILDS {
+        for suite in SUITES {
+            let server = ours::server(&["--suite", suite.name]);
+            let (put, _) = client(build, server.address, "/led", GOOD, &["-m", "put", "-e", "1"]);
+            put.must_say("c:2.04");
+            let (get, payload) = client(build, server.address, "/led", GOOD, &[]);
+            get.must_say("c:2.05");
+            assert_eq!(payload.as_deref(), Some(&b"1"[..]), "{build:?} {suite:?}: {get}");
+            for line in build.agreed(suite) {
+                put.must_say(&line);
+                get.must_say(&line);
+            }
+            server.wait_for_session(suite);
+            assert_eq!(server.peer.count(&ours::agreed(suite)), 2, "{}", server.peer.shown());
+        }
+    }
+}
+
+#[test]
+fn our_client_speaks_with_its_servers() {
+    for build in BUILDS {
+        for suite in SUITES {
+            // With and without an identity hint, and so a ServerKeyExchange.
+            for hint in ["", "CoAP"] {
+                let server = server(build, &["-h", hint]);
+                let suited = ["--suite", suite.name];
+                let put = ["--suite", suite.name, "-m", "put", "-e", "hello"];
+                let put = ours::client(server.address, "/example_data", &put);
+                assert!(put.status.success(), "{build:?} {suite:?}: {put}");
+                let get = ours::client(server.address, "/example_data", &suited);
+                assert!(get.status.success(), "{build:?} {suite:?}: {get}");
+                assert_eq!(get.stdout.trim_ascii(), b"hello", "{get}");
+                put.must_say(&ours::agreed(suite));
+                get.must_say(&ours::agreed(suite));
+                for line in build.agreed(suite) {
+                    server.peer.wait_for(&line);
+                }
+                server.peer.wait_for(&format!("got psk_identity: '{IDENTITY}'"));
+            }
+        }
+    }
+}
+
+/// What our server sends to a client that it refuses, retransmissions left out: content types and lengths.
+fn refusal(build: Build, key: (&str, &str)) -> Vec<(u8, usize)> {
+    let server = ours::server(&["--suite", CCM_8.name]);
+    let relay = Relay::new(server.address, FAIR);
+    let (ended, payload) = client(build, relay.address, "/led", key, &["-B", "8"]);
+    assert_eq!(payload, None, "{build:?} {key:?}: {ended}");
+    ended.must_not_say("session connected");
+    // The alert decrypt_error, in the words of either TLS library.
+    let alert = match build {
+        Build::OpenSsl => "SSL3 alert read:fatal:decrypt error",
+        Build::GnuTls => "Alert[2|51] - Decrypt error - was received",
+    };
+    ended.must_say(alert);
+    assert!(!server.peer.has_said("established"), "{}", server.peer.shown());
+
+    // It goes on serving whoever holds the key.
+    let (ended, payload) = client(build, server.address, "/led", GOOD, &[]);
+    assert!(payload.is_some(), "{build:?}: {ended}");
+
+    let mut sent: Vec<_> = relay
+        .record()
+        .passed
+        .into_iter()
+        .filter(|datagram| !datagram.from_client)
+        .map(|datagram| (datagram.bytes[0], datagram.bytes.len()))
+        .collect();
+    sent.dedup();
+    sent
+}
+
+/// From outside, both look the same.
+#[test]
+fn our_server_refuses_wrong_keys_and_unknown_identities_alike() {
+    for build in BUILDS {
+        let wrong_key = refusal(build, (IDENTITY, "another_key_as_long!"));
+        let unknown_identity = refusal(build, ("client2", KEY));
+        assert_eq!(wrong_key, unknown_identity, "{build:?}");
+    }
+}
+
+#[test]
+fn our_client_gives_up_on_its_servers_with_a_wrong_key() {
+    for build in BUILDS {
+        let server = server(build, &[]);
+        let get = ours::client(server.address, "/time", &["-k", "wrong", "-B", "8"]);
+        assert!(!get.status.success(), "{build:?}: {get}");
+        assert!(get.stdout.is_empty(), "{build:?}: {get}");
+        get.must_not_say("established");
+        get.must_say("key");
+        assert!(!server.peer.has_said("session connected"), "{}", server.peer.shown());
+    }
+}
+
+#[test]
+fn our_client_gives_up_on_its_servers_with_an_unknown_identity() {
+    // One identity is known; any other has the server's default key, which is not ours.
+    let known = Scratch::with("identities", format!("CoAP,known,{KEY}\n"));
+    for build in BUILDS {
+        let server = server(build, &["-k", "for_everybody_else", "-i", known.path()]);
+        let get = ours::client(server.address, "/time", &["-u", "known"]);
+        assert!(get.status.success(), "{build:?}: {get}");
+        let get = ours::client(server.address, "/time", &["-u", "unknown", "-B", "8"]);
+        assert!(!get.status.success(), "{build:?}: {get}");
+        get.must_say("key");
+    }
+}
+
+/// A network that loses, doubles and swaps datagrams, the same way every time.
+fn bad_weather(seed: u64) -> Weather {
+    Weather { drop: 20, duplicate: 10, reorder: 10, seed }
+}
+
+#[test]
+fn its_client_reaches_our_server_in_bad_weather() {
+    for seed in 1..=3 {
+        let server = ours::server(&["--suite", CCM_8.name]);
+        let relay = Relay::new(server.address, bad_weather(seed));
+        let put = ["-m", "put", "-e", "1", "-B", "50"];
+        client(Build::OpenSsl, relay.address, "/led", GOOD, &put).0.must_say("c:2.04");
+        let (get, payload) = client(Build::OpenSsl, relay.address, "/led", GOOD, &["-B", "50"]);
+        assert_eq!(payload.as_deref(), Some(&b"1"[..]), "seed {seed}: {get}");
+        assert!(relay.record().dropped > 0, "seed {seed}: nothing was lost");
+    }
+}
+
+#[test]
+fn our_client_reaches_its_server_in_bad_weather() {
+    for seed in 1..=3 {
+        let server = server(Build::OpenSsl, &[]);
+        let relay = Relay::new(server.address, bad_weather(seed));
+        let put = ["-m", "put", "-e", "hello", "-B", "50"];
+        let put = ours::client(relay.address, "/example_data", &put);
+        assert!(put.status.success(), "seed {seed}: {put}");
+        let get = ours::client(relay.address, "/example_data", &["-B", "50"]);
+        assert_eq!(get.stdout.trim_ascii(), b"hello", "seed {seed}: {get}");
+        assert!(relay.record().dropped > 0, "seed {seed}: nothing was lost");
+    }
 }

@@ -2,8 +2,11 @@
 //! interop` installs them; one that is missing fails its tests.
 
 mod control;
+mod driver;
+mod gnutls;
 mod libcoap;
 mod openssl;
+mod ours;
 mod peers;
 mod relay;
 mod suite;

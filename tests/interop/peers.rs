@@ -45,12 +45,13 @@ struct Text {
 }
 
 impl Text {
-    /// The first line of either stream that holds `needle`.
+    /// The first line of either stream in which `needle` begins. A needle that ends a line asks for all of it.
     fn line_with(&self, needle: &str) -> Option<String> {
         [&self.stdout, &self.stderr].into_iter().find_map(|stream| {
             let text = String::from_utf8_lossy(stream);
-            let line = text.lines().find(|line| line.contains(needle))?;
-            Some(line.to_owned())
+            let at = text.find(needle)?;
+            let start = text[..at].rfind('\n').map_or(0, |end| end + 1);
+            Some(text[start..].lines().next()?.to_owned())
         })
     }
 
@@ -109,10 +110,7 @@ impl std::fmt::Display for Ended {
 pub fn program(name: &str) -> Command {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).any(|folder| folder.join(name).is_file());
-    assert!(
-        found,
-        "the peer `{name}` is not installed: `cargo xtask test` installs it"
-    );
+    assert!(found, "the peer `{name}` is not installed: `cargo xtask test` installs it");
     Command::new(name)
 }
 
@@ -130,12 +128,7 @@ impl Peer {
         said.text.lock().unwrap().open = 2;
         listen(child.stdout.take().unwrap(), &said, |text| &mut text.stdout);
         listen(child.stderr.take().unwrap(), &said, |text| &mut text.stderr);
-        Self {
-            name,
-            stdin: child.stdin.take(),
-            child,
-            said,
-        }
+        Self { name, stdin: child.stdin.take(), child, said }
     }
 
     /// Waits until the program has said `needle` and returns that line as far as it was printed.
@@ -186,28 +179,30 @@ impl Peer {
         stdin.flush().unwrap();
     }
 
+    /// Ends its input.
+    pub fn close_input(&mut self) {
+        self.stdin = None;
+    }
+
     /// Waits until the program ends by itself.
     #[track_caller]
-    pub fn wait(mut self) -> Ended {
-        let deadline = Instant::now() + 2 * PATIENCE;
+    pub fn wait(self) -> Ended {
+        self.wait_at_most(2 * PATIENCE)
+    }
+
+    /// The same for programs that take long.
+    #[track_caller]
+    pub fn wait_at_most(mut self, patience: Duration) -> Ended {
+        let deadline = Instant::now() + patience;
         let mut text = self.said.text.lock().unwrap();
         while text.open > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
-            assert!(
-                !left.is_zero(),
-                "{} did not end:\n{}",
-                self.name,
-                text.shown()
-            );
+            assert!(!left.is_zero(), "{} did not end:\n{}", self.name, text.shown());
             text = self.said.grown.wait_timeout(text, left).unwrap().0;
         }
         let (stdout, stderr) = (text.stdout.clone(), text.stderr.clone());
         drop(text);
-        Ended {
-            status: self.child.wait().unwrap(),
-            stdout,
-            stderr,
-        }
+        Ended { status: self.child.wait().unwrap(), stdout, stderr }
     }
 }
 
@@ -219,11 +214,7 @@ impl Drop for Peer {
 }
 
 /// Collects a stream until it is closed.
-fn listen(
-    mut stream: impl Read + Send + 'static,
-    said: &Arc<Said>,
-    which: fn(&mut Text) -> &mut Vec<u8>,
-) {
+fn listen(mut stream: impl Read + Send + 'static, said: &Arc<Said>, which: fn(&mut Text) -> &mut Vec<u8>) {
     let said = Arc::clone(said);
     thread::spawn(move || {
         let mut buffer = [0; 4096];
@@ -284,9 +275,9 @@ impl Scratch {
         self.0.to_str().unwrap()
     }
 
-    pub fn read(&self) -> Vec<u8> {
-        std::fs::read(&self.0)
-            .unwrap_or_else(|error| panic!("{} cannot be read: {error}", self.path()))
+    /// What somebody has written there, if anybody has.
+    pub fn read(&self) -> Option<Vec<u8>> {
+        std::fs::read(&self.0).ok()
     }
 }
 
@@ -298,9 +289,5 @@ impl Drop for Scratch {
 
 /// Bytes in hexadecimal, as OpenSSL and GnuTLS want keys.
 pub fn hex(bytes: impl AsRef<[u8]>) -> String {
-    bytes
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    bytes.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -22,12 +22,7 @@ pub struct Weather {
 }
 
 /// Nothing is lost.
-pub const FAIR: Weather = Weather {
-    drop: 0,
-    duplicate: 0,
-    reorder: 0,
-    seed: 0,
-};
+pub const FAIR: Weather = Weather { drop: 0, duplicate: 0, reorder: 0, seed: 0 };
 
 /// One datagram that was passed on.
 #[derive(Clone, Debug)]
@@ -77,15 +72,8 @@ impl Relay {
             dice: Dice::new(weather.seed ^ u64::from(from_client) << 32),
             held: None,
         };
-        let threads = [lane(true), lane(false)]
-            .map(|lane| thread::spawn(move || lane.run()))
-            .into();
-        Self {
-            address,
-            record,
-            stop,
-            threads,
-        }
+        let threads = [lane(true), lane(false)].map(|lane| thread::spawn(move || lane.run())).into();
+        Self { address, record, stop, threads }
     }
 
     /// What happened so far.
@@ -118,15 +106,8 @@ struct Lane {
 
 impl Lane {
     fn run(mut self) {
-        let incoming = if self.from_client {
-            self.front.try_clone()
-        } else {
-            self.back.try_clone()
-        }
-        .unwrap();
-        incoming
-            .set_read_timeout(Some(Duration::from_millis(50)))
-            .unwrap();
+        let incoming = if self.from_client { self.front.try_clone() } else { self.back.try_clone() }.unwrap();
+        incoming.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
         let mut buffer = [0; 2048];
         while !self.stop.load(Ordering::Relaxed) {
             match incoming.recv_from(&mut buffer) {
@@ -167,10 +148,11 @@ impl Lane {
 
     fn pass(&self, datagram: &[u8]) {
         // Written down before it leaves, so that its answer cannot be written down earlier.
-        self.record.lock().unwrap().passed.push(Datagram {
-            from_client: self.from_client,
-            bytes: datagram.to_vec(),
-        });
+        self.record
+            .lock()
+            .unwrap()
+            .passed
+            .push(Datagram { from_client: self.from_client, bytes: datagram.to_vec() });
         let client = *self.client.lock().unwrap();
         // A port that nobody holds (any more) is no concern of a network.
         let _ = match client {

@@ -12,9 +12,7 @@ pub const LIBRARY: &str = "dtls-psk";
 pub const HOST_ONLY: &[&str] = &["async-io", "std", "tokio"];
 
 pub fn all(steps: &mut Steps) -> Result {
-    steps.step("format", || {
-        run(cargo().args(["fmt", "--all", "--", "--check"]))
-    })?;
+    steps.step("format", || run(cargo().args(["fmt", "--all", "--", "--check"])))?;
     steps.step("clippy", || clippy(&["--workspace", "--all-targets"]))?;
     // defmt cannot link on a host, so with every feature the code is checked but not run.
     steps.step("clippy, all features together", || {
@@ -23,9 +21,7 @@ pub fn all(steps: &mut Steps) -> Result {
     let features = features()?;
     steps.step("clippy, every feature alone", || {
         clippy(&["--package", LIBRARY, "--lib"])?;
-        features
-            .iter()
-            .try_for_each(|feature| clippy(&alone(&format!("dtls12,{feature}"))))
+        features.iter().try_for_each(|feature| clippy(&alone(&format!("dtls12,{feature}"))))
     })?;
     steps.step("documentation", || {
         run(cargo()
@@ -36,21 +32,11 @@ pub fn all(steps: &mut Steps) -> Result {
 }
 
 fn clippy(arguments: &[&str]) -> Result {
-    run(cargo()
-        .arg("clippy")
-        .args(arguments)
-        .args(["--", "-D", "warnings"]))
+    run(cargo().arg("clippy").args(arguments).args(["--", "-D", "warnings"]))
 }
 
 fn alone(features: &str) -> [&str; 6] {
-    [
-        "--package",
-        LIBRARY,
-        "--lib",
-        "--no-default-features",
-        "--features",
-        features,
-    ]
+    ["--package", LIBRARY, "--lib", "--no-default-features", "--features", features]
 }
 
 /// Every feature of the library, as its manifest has them.

@@ -22,10 +22,7 @@ pub fn all(steps: &mut Steps, only: Option<&str>, seconds: u32) -> Result {
     {
         return Err(format!("no fuzz target `{only}`: there are {}", targets.join(", ")).into());
     }
-    for target in targets
-        .iter()
-        .filter(|target| only.is_none_or(|only| only == **target))
-    {
+    for target in targets.iter().filter(|target| only.is_none_or(|only| only == **target)) {
         steps.step(&format!("fuzz {target} for {seconds} s"), || {
             // libFuzzer adds what it finds to the first folder and only reads the second.
             let found = format!("target/fuzz-corpus/{target}");
@@ -50,10 +47,7 @@ fn targets() -> Result<Vec<String>> {
         )
         .into());
     }
-    let targets: Vec<String> = String::from_utf8(output.stdout)?
-        .lines()
-        .map(str::to_owned)
-        .collect();
+    let targets: Vec<String> = String::from_utf8(output.stdout)?.lines().map(str::to_owned).collect();
     if targets.is_empty() {
         return Err("there is no fuzz target".into());
     }

@@ -30,10 +30,7 @@ enum Command {
     Interop(Option<String>),
     Check,
     Thumb,
-    Fuzz {
-        target: Option<String>,
-        seconds: u32,
-    },
+    Fuzz { target: Option<String>, seconds: u32 },
     Ci,
 }
 
@@ -57,10 +54,9 @@ fn parse() -> std::result::Result<Command, lexopt::Error> {
         Some("interop") => Command::Interop(operand.take()),
         Some("check") => Command::Check,
         Some("thumb") => Command::Thumb,
-        Some("fuzz") => Command::Fuzz {
-            target: operand.take(),
-            seconds: seconds.take().unwrap_or(fuzz::SECONDS),
-        },
+        Some("fuzz") => {
+            Command::Fuzz { target: operand.take(), seconds: seconds.take().unwrap_or(fuzz::SECONDS) }
+        }
         Some("ci") => Command::Ci,
         Some(unknown) => {
             return Err(format!("no command `{unknown}`: see `cargo xtask help`").into());
@@ -100,9 +96,7 @@ fn main() -> ExitCode {
     };
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut steps = Steps::default();
-    let outcome = std::env::set_current_dir(root)
-        .map_err(Into::into)
-        .and_then(|()| run(command, &mut steps));
+    let outcome = std::env::set_current_dir(root).map_err(Into::into).and_then(|()| run(command, &mut steps));
     steps.summary();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

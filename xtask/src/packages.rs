@@ -35,19 +35,13 @@ pub const INTEROP: &[Need] = &[
 pub const RUST_WITH_SOURCES: &[Need] = &[
     need("/usr/bin/cargo", "cargo-web"),
     need("/usr/bin/rustc", "rustc-web"),
-    need(
-        "/usr/lib/rustlib/src/rust/library/core/Cargo.toml",
-        "rust-web-src",
-    ),
+    need("/usr/lib/rustlib/src/rust/library/core/Cargo.toml", "rust-web-src"),
 ];
 
 /// Makes sure that all of these are there.
 pub fn ensure(steps: &mut Steps, needs: &[Need]) -> Result {
-    let mut missing: Vec<_> = needs
-        .iter()
-        .filter(|need| find(need.file).is_none())
-        .map(|need| need.package)
-        .collect();
+    let mut missing: Vec<_> =
+        needs.iter().filter(|need| find(need.file).is_none()).map(|need| need.package).collect();
     missing.sort_unstable();
     missing.dedup();
     if missing.is_empty() {
@@ -63,9 +57,7 @@ pub fn ensure(steps: &mut Steps, needs: &[Need]) -> Result {
     }
     steps.step(&format!("install {list}"), || {
         run(apt().arg("update"))?;
-        run(apt()
-            .args(["install", "-y", "--no-install-recommends"])
-            .args(&missing))?;
+        run(apt().args(["install", "-y", "--no-install-recommends"]).args(&missing))?;
         match needs.iter().find(|need| find(need.file).is_none()) {
             Some(Need { file, package }) => {
                 Err(format!("{package} is installed now, but {file} is still not there").into())
@@ -77,9 +69,7 @@ pub fn ensure(steps: &mut Steps, needs: &[Need]) -> Result {
 
 fn apt() -> Command {
     let mut command = Command::new("apt-get");
-    command
-        .arg("--quiet")
-        .env("DEBIAN_FRONTEND", "noninteractive");
+    command.arg("--quiet").env("DEBIAN_FRONTEND", "noninteractive");
     command
 }
 
@@ -94,8 +84,5 @@ pub fn find(file: &str) -> Option<PathBuf> {
 }
 
 fn is_root() -> bool {
-    Command::new("id")
-        .arg("-u")
-        .output()
-        .is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+    Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0")
 }

@@ -37,10 +37,7 @@ impl Steps {
             println!("{verdict} {:7.1} s  {heading}", took.as_secs_f32());
         }
         let passed = self.taken.iter().filter(|(_, _, passed)| *passed).count();
-        println!(
-            "steps: {passed} passed, {} failed",
-            self.taken.len() - passed
-        );
+        println!("steps: {passed} passed, {} failed", self.taken.len() - passed);
     }
 }
 
@@ -52,14 +49,8 @@ pub fn cargo() -> Command {
 /// Runs a command, showing it first; fails with its exit code.
 pub fn run(command: &mut Command) -> Result {
     println!("$ {}", shown(command));
-    let status = command
-        .status()
-        .map_err(|error| format!("`{}` cannot start: {error}", shown(command)))?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(format!("`{}` failed: {status}", shown(command)).into())
-    }
+    let status = command.status().map_err(|error| format!("`{}` cannot start: {error}", shown(command)))?;
+    if status.success() { Ok(()) } else { Err(format!("`{}` failed: {status}", shown(command)).into()) }
 }
 
 /// The command as one would type it, with the environment it adds.
@@ -68,12 +59,7 @@ fn shown(command: &Command) -> String {
         let value = value?.to_string_lossy();
         Some(format!("{}={value:?}", name.to_string_lossy()))
     });
-    let program = std::path::Path::new(command.get_program())
-        .file_name()
-        .unwrap_or(command.get_program());
+    let program = std::path::Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
     let words = std::iter::once(program).chain(command.get_args());
-    environment
-        .chain(words.map(|word| word.to_string_lossy().into_owned()))
-        .collect::<Vec<_>>()
-        .join(" ")
+    environment.chain(words.map(|word| word.to_string_lossy().into_owned())).collect::<Vec<_>>().join(" ")
 }

@@ -12,15 +12,11 @@ const MORE_FEATURES: &str = "async-io,embedded-nal,keylog,log,rand-core-06,rand-
 /// Every test there is.
 pub fn all(steps: &mut Steps) -> Result {
     packages::ensure(steps, INTEROP)?;
-    steps.step("tests", || {
-        run(cargo().args(["test", "--workspace", "--features", MORE_FEATURES]))
-    })
+    steps.step("tests", || run(cargo().args(["test", "--workspace", "--features", MORE_FEATURES])))
 }
 
 /// Only those against real peers.
 pub fn interop(steps: &mut Steps, filter: Option<&str>) -> Result {
     packages::ensure(steps, INTEROP)?;
-    steps.step("interop tests", || {
-        run(cargo().args(["test", "--test", "interop"]).args(filter))
-    })
+    steps.step("interop tests", || run(cargo().args(["test", "--test", "interop"]).args(filter)))
 }

@@ -19,16 +19,11 @@ pub fn build(steps: &mut Steps) -> Result {
         .collect::<Vec<_>>()
         .join(",");
     for (heading, arguments) in [
-        (
-            "dtls12 alone",
-            &["--no-default-features", "--features", "dtls12"][..],
-        ),
+        ("dtls12 alone", &["--no-default-features", "--features", "dtls12"][..]),
         ("default features", &[]),
         ("all features without std", &["--features", &everything]),
     ] {
-        steps.step(&format!("{TARGET}, {heading}"), || {
-            run(toolchain.build().args(arguments))
-        })?;
+        steps.step(&format!("{TARGET}, {heading}"), || run(toolchain.build().args(arguments)))?;
     }
     Ok(())
 }
@@ -62,9 +57,7 @@ impl Toolchain {
             Self::Rustup => cargo(),
             Self::Debian => {
                 let mut command = Command::new("/usr/bin/cargo");
-                command
-                    .env("RUSTC", "/usr/bin/rustc")
-                    .env("RUSTC_BOOTSTRAP", "1");
+                command.env("RUSTC", "/usr/bin/rustc").env("RUSTC_BOOTSTRAP", "1");
                 command
             }
         };
@@ -80,11 +73,8 @@ impl Toolchain {
 /// Whether the compiler that cargo uses has the target's `core`.
 fn has_target() -> bool {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    Command::new(rustc)
-        .args(["--print", "target-libdir", "--target", TARGET])
-        .output()
-        .is_ok_and(|output| {
-            let folder = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-            output.status.success() && std::path::Path::new(&folder).is_dir()
-        })
+    Command::new(rustc).args(["--print", "target-libdir", "--target", TARGET]).output().is_ok_and(|output| {
+        let folder = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        output.status.success() && std::path::Path::new(&folder).is_dir()
+    })
 }

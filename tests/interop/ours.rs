@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, process::Command, sync::OnceLock, time::Duration};
 
 use crate::{
-    peers::{Ended, IDENTITY, KEY, Peer},
+    peers::{Ended, GOOD, IDENTITY, KEY, Peer},
     suite::Suite,
 };
 
@@ -38,11 +38,17 @@ pub fn server(arguments: &[&str]) -> Server {
     Server { peer, address }
 }
 
-/// Runs a client to its end. Of the options that are given twice, the later one counts.
+/// Runs a client with the usual key to its end.
 #[track_caller]
 pub fn client(server: SocketAddr, path: &str, arguments: &[&str]) -> Ended {
+    client_with(GOOD, server, path, arguments)
+}
+
+/// Runs a client with another identity or key to its end.
+#[track_caller]
+pub fn client_with(key: (&str, &str), server: SocketAddr, path: &str, arguments: &[&str]) -> Ended {
     let mut command = example("coap-client");
-    command.args(["-v", "-u", IDENTITY, "-k", KEY]);
+    command.args(["-v", "-u", key.0, "-k", key.1]);
     command.args(arguments).arg(format!("coaps://{server}{path}"));
     Peer::spawn(&mut command).wait()
 }

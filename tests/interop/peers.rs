@@ -21,6 +21,8 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub const KEY: &str = "hardfault_secure_key";
 /// The identity of the key.
 pub const IDENTITY: &str = "client1";
+/// Both.
+pub const GOOD: (&str, &str) = (IDENTITY, KEY);
 
 /// A running program.
 pub struct Peer {
@@ -45,13 +47,14 @@ struct Text {
 }
 
 impl Text {
-    /// The first line of either stream in which `needle` begins. A needle that ends a line asks for all of it.
+    /// The first line of either stream in which `needle` begins, once the line has ended.
     fn line_with(&self, needle: &str) -> Option<String> {
         [&self.stdout, &self.stderr].into_iter().find_map(|stream| {
             let text = String::from_utf8_lossy(stream);
             let at = text.find(needle)?;
             let start = text[..at].rfind('\n').map_or(0, |end| end + 1);
-            Some(text[start..].lines().next()?.to_owned())
+            let end = at + text[at..].find('\n')?;
+            Some(text[start..end].to_owned())
         })
     }
 
@@ -131,7 +134,8 @@ impl Peer {
         Self { name, stdin: child.stdin.take(), child, said }
     }
 
-    /// Waits until the program has said `needle` and returns that line as far as it was printed.
+    /// Waits until the program has said a line with `needle`, and returns it. A needle that ends with the line's end is
+    /// told from one that is longer.
     #[track_caller]
     pub fn wait_for(&self, needle: &str) -> String {
         self.within(PATIENCE, needle)

@@ -38,7 +38,7 @@ const FIELDS: [&str; 10] = [
     "dtls.handshake.ciphersuite",
     "coap.code",
     "coap.opt.uri_path",
-    "coap.payload",
+    "data.data",
 ];
 
 /// The severity that Wireshark calls a warning; errors are higher.

@@ -140,7 +140,10 @@ impl core::fmt::Display for Error {
             Self::AlertReceived(description) => {
                 write!(f, "the peer ended the connection with alert {description}")?;
                 return f.write_str(match *description {
-                    AlertDescription::DECRYPT_ERROR | AlertDescription::UNKNOWN_PSK_IDENTITY => {
+                    // close_notify in a handshake: how GnuTLS gives up on a flight that it cannot open.
+                    AlertDescription::CLOSE_NOTIFY
+                    | AlertDescription::DECRYPT_ERROR
+                    | AlertDescription::UNKNOWN_PSK_IDENTITY => {
                         ": are identity and key the same on both sides?"
                     }
                     AlertDescription::HANDSHAKE_FAILURE => {

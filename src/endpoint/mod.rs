@@ -290,6 +290,24 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
         self.session(path)?.seal_in_place(crypto, buf, payload)
     }
 
+    /// Fills `out` with keying material for another protocol (RFC 5705), as
+    /// [`Connection::export_keying_material`](crate::Connection::export_keying_material) does.
+    ///
+    /// # Errors
+    /// As there.
+    #[cfg(feature = "exporter")]
+    pub fn export_keying_material(
+        &self,
+        path: &Path,
+        label: &[u8],
+        context: Option<&[u8]>,
+        out: &mut [u8],
+    ) -> Result<(), Error> {
+        let at = self.storage.sessions.find(self.hash(path), path);
+        let session = at.and_then(|at| self.storage.sessions.get(at)).ok_or(Error::NotConnected)?;
+        session.value.export(label, context, out)
+    }
+
     /// Closes the session at `path`, if there is one: the next [`poll_transmit`](Self::poll_transmit) says close_notify.
     pub fn close(&mut self, path: &Path) {
         if let Ok(session) = self.session(path) {

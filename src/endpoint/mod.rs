@@ -94,14 +94,15 @@ impl<const H: usize, const S: usize> Default for Storage<H, S> {
 /// let config = Config::default();
 /// let keys = [Psk::new(b"client1", b"hardfault_secure_key")?];
 /// let mut storage = Storage::<2, 16>::new();
-/// let mut endpoint = Endpoint::new(&config, &keys, &mut storage, &mut SysRng)?;
+/// let mut rng = SysRng;
+/// let mut endpoint = Endpoint::new(&config, &keys, &mut storage, &mut rng)?;
 ///
 /// let mut datagram = [0; 1500];
 /// // let (len, remote) = socket.recv_from(&mut datagram);
 /// # let (len, remote) = (0, "127.0.0.1:40000".parse().unwrap());
 /// let path = Path { local: "127.0.0.1:5684".parse().unwrap(), remote };
 /// let now = Instant::from_millis(0);
-/// let mut incoming = endpoint.receive(&mut datagram[..len], path, &mut SysRng, now);
+/// let mut incoming = endpoint.receive(&mut datagram[..len], path, &mut rng, now);
 /// while let Some(event) = incoming.next() {
 ///     match event {
 ///         Event::Established => println!("{:?}", incoming.peer()),

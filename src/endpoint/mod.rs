@@ -204,6 +204,9 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
             };
             let path = entry.path;
             match entry.value.poll_transmit(&context, buf) {
+                Ok(None) if entry.value.is_over() => {
+                    handshakes.remove(at);
+                }
                 Ok(None) => {}
                 Ok(Some(len)) => {
                     if entry.value.is_over() {
@@ -230,6 +233,10 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
                     return Ok(Some((len, path)));
                 }
                 Err(error @ Error::BufferTooSmall { .. }) => return Err(error),
+                // What could not be said is not said. A session that only had its goodbye left is over without it.
+                Err(_) if entry.value.is_over() => {
+                    sessions.remove(at);
+                }
                 Err(_) => {}
             }
         }

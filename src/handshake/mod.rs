@@ -321,9 +321,10 @@ impl Handshake {
         outcome.inspect_err(|_| self.abandon())
     }
 
-    /// Ends the handshake and tells the peer why.
+    /// Ends the handshake and tells the peer why, unless it was the peer who ended it (RFC 5246 §7.2.2).
     pub(crate) fn fail(&mut self, error: Error) {
-        let failed = State::Failed { alert: Some(error.alert()), write: None };
+        let alert = (!matches!(error, Error::AlertReceived(_))).then(|| error.alert());
+        let failed = State::Failed { alert, write: None };
         let before = core::mem::replace(&mut self.core.state, failed);
         // A client that has sent its ChangeCipherSpec writes under the new keys, alerts too.
         if let (State::ClientAwaitsFinished(pending), State::Failed { write, .. }) =

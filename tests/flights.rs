@@ -518,3 +518,48 @@ fn the_clients_flight_is_in_order() {
     assert_eq!(types, [(0, HANDSHAKE), (0, CHANGE_CIPHER_SPEC), (1, HANDSHAKE)]);
     assert_eq!(reassemble(&answer)[0].message_seq, 1);
 }
+
+/// A repeated hello is answered by the handshake that it began, even when its cookie has run out since. Asking for
+/// another cookie instead would have the two ends wait for different messages.
+#[test]
+fn a_repeated_hello_outlives_its_cookie() {
+    let mut world = Small::with_config(15, LONG);
+    let mut raw = RawClient::new(IDENTITY, KEY, 15);
+    let hello = raw.hello();
+    let replies = world.hit(path(0), &hello);
+    raw.follow(&replies);
+    let hello = raw.hello();
+    world.hit(path(0), &hello);
+    world.run_for(Duration::from_secs(200));
+    let flight = world.hit(path(0), &hello);
+    assert_eq!(world.server.handshakes(), 1);
+    raw.take_server_flight(&flight);
+    raw.exchange_keys();
+    let flight = raw.key_flight();
+    let last = world.hit(path(0), &flight);
+    raw.take_last_flight(&last);
+    world.assert_raw_data_flows(path(0), &mut raw);
+}
+
+/// A client that was asked for a cookie again begins anew, and late copies of its older hello do not set it back.
+#[test]
+fn a_newer_hello_of_the_same_client_begins_anew() {
+    let mut world = Small::new(16);
+    let mut raw = RawClient::new(IDENTITY, KEY, 16);
+    let hello = raw.hello();
+    let replies = world.hit(path(0), &hello);
+    raw.follow(&replies);
+    let older = raw.hello();
+    world.hit(path(0), &older);
+    let newer = raw.hello();
+    let flight = world.hit(path(0), &newer);
+    assert_eq!(world.server.handshakes(), 1);
+    assert_eq!(parse::plain_messages(&flight[0])[0].message_seq, 2);
+    assert!(world.hit(path(0), &older).is_empty());
+    raw.take_server_flight(&flight);
+    raw.exchange_keys();
+    let flight = raw.key_flight();
+    let last = world.hit(path(0), &flight);
+    raw.take_last_flight(&last);
+    world.assert_raw_data_flows(path(0), &mut raw);
+}

@@ -5,6 +5,7 @@ mod pool;
 
 pub use pool::Path;
 
+use core::cmp::Ordering;
 use core::hash::{Hash, Hasher};
 use core::ops::Range;
 
@@ -205,6 +206,9 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
             };
             let path = entry.path;
             match entry.value.poll_transmit(&context, buf) {
+                Ok(None) if entry.value.is_over() => {
+                    handshakes.remove(at);
+                }
                 Ok(None) => {}
                 Ok(Some(len)) => {
                     if entry.value.is_over() {
@@ -231,6 +235,10 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
                     return Ok(Some((len, path)));
                 }
                 Err(error @ Error::BufferTooSmall { .. }) => return Err(error),
+                // What could not be said is not said. A session that only had its goodbye left is over without it.
+                Err(_) if entry.value.is_over() => {
+                    sessions.remove(at);
+                }
                 Err(_) => {}
             }
         }
@@ -461,6 +469,21 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
             return Ok(());
         };
         debug!("<- ClientHello (message {}, cookie of {} bytes)", fragment.message_seq, hello.cookie.len());
+        let hash = self.hash(&path);
+        let before = self.storage.handshakes.find(hash, &path);
+        let entry = before.and_then(|at| self.storage.handshakes.get_mut(at));
+        let age = entry.and_then(|entry| {
+            let age = entry.value.compare_hello(fragment.message_seq, &hello)?;
+            if age.is_eq() {
+                entry.value.on_repeated_hello(&mut self.stats);
+            }
+            Some(age)
+        });
+        if age == Some(Ordering::Equal) {
+            // Its cookie was good when the handshake began, and need not be any more.
+            self.due = true;
+            return Ok(());
+        }
         if !self.cookies.check(path.remote, &hello, now) {
             let cookie = self.cookies.make(path.remote, &hello, now);
             let reply = HelloReply::hello_verify_request(header, &fragment, cookie);
@@ -468,19 +491,11 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
             return Ok(());
         }
 
-        let hash = self.hash(&path);
         let sessions = &self.storage.sessions;
         let session = sessions.find(hash, &path).and_then(|at| sessions.get(at));
-        if session.is_some_and(|entry| entry.value.is_from(&hello)) {
+        // A late copy of the hello that began the session, or of one before the handshake's.
+        if age == Some(Ordering::Less) || session.is_some_and(|entry| entry.value.is_from(&hello)) {
             Stats::count(&mut self.stats.dropped);
-            return Ok(());
-        }
-        let before = self.storage.handshakes.find(hash, &path);
-        if let Some(entry) = before.and_then(|at| self.storage.handshakes.get_mut(at))
-            && entry.value.is_from(&hello)
-        {
-            entry.value.on_repeated_hello(&mut self.stats);
-            self.due = true;
             return Ok(());
         }
         let random = ServerRandom::draw(rng)?;

@@ -61,7 +61,7 @@ pub enum Error {
     NotConnected,
     /// The peer closed the session (close_notify).
     Closed,
-    /// A socket cannot be bound without storage for its peers, or a second time.
+    /// A socket cannot be bound without an endpoint for its peers, or while another one has it.
     NoStorage,
     /// The 2^48 records that may be sent under one key are used up. Connect again.
     SequenceNumbersExhausted,
@@ -140,7 +140,10 @@ impl core::fmt::Display for Error {
             Self::AlertReceived(description) => {
                 write!(f, "the peer ended the connection with alert {description}")?;
                 return f.write_str(match *description {
-                    AlertDescription::DECRYPT_ERROR | AlertDescription::UNKNOWN_PSK_IDENTITY => {
+                    // close_notify in a handshake: how GnuTLS gives up on a flight that it cannot open.
+                    AlertDescription::CLOSE_NOTIFY
+                    | AlertDescription::DECRYPT_ERROR
+                    | AlertDescription::UNKNOWN_PSK_IDENTITY => {
                         ": are identity and key the same on both sides?"
                     }
                     AlertDescription::HANDSHAKE_FAILURE => {
@@ -158,7 +161,7 @@ impl core::fmt::Display for Error {
             }
             Self::NotConnected => "there is no established session",
             Self::Closed => "the peer closed the session",
-            Self::NoStorage => "there is no storage for a bound socket, or another one has it",
+            Self::NoStorage => "there is no endpoint for a bound socket, or another one has it",
             Self::SequenceNumbersExhausted => "all record sequence numbers are used up: connect again",
         };
         f.write_str(text)

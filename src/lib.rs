@@ -1,5 +1,36 @@
-//! skeleton docs
 #![no_std]
+//! DTLS with pre-shared keys for CoAP on microcontrollers: client and server, over any datagram socket.
+//!
+//! `no_std`, no allocator, no `unsafe`, no panics on anything that a peer sends. RAM is known at compile time.
+//!
+//! # Where to start
+//!
+//! | you have | you want |
+//! |---|---|
+//! | an `embedded-nal-async` socket (embassy, or a host) | [`nal::asynch::Client`], [`nal::asynch::Server`] |
+//! | an `embedded-nal` stack | `SecureStack` in [`nal`], with the feature `embedded-nal` |
+//! | neither, or your own idea of I/O | [`Connection`] for a client, [`Endpoint`] for a server |
+//! | resources to serve, or to ask for | [`coap::Server`], [`coap::Client`] |
+//!
+//! All of them borrow a [`Config`], which says what may be negotiated and how long to wait, and the keys: one [`Psk`], or
+//! a [`PskStore`] to look identities up in. Randomness is a `rand_core` 0.10 `TryCryptoRng`
+#![cfg_attr(
+    any(feature = "rand-core-06", feature = "rand-core-09"),
+    doc = "([`compat`] has newtypes for older generators),"
+)]
+#![cfg_attr(
+    not(any(feature = "rand-core-06", feature = "rand-core-09")),
+    doc = "(`compat` has newtypes for older generators),"
+)]
+//! time a [`Clock`] or a [`Timer`].
+//!
+//! # What a datagram costs
+//!
+//! A sealed record is its payload and 29 bytes with CCM_8, 37 with the other suites. A handshake with a 1-byte identity and
+//! CCM_8 is 336 bytes of UDP payload, and 135 more for the cookie.
+//!
+//! # Features
+#![doc = document_features::document_features!()]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 #![cfg_attr(
@@ -51,7 +82,7 @@ pub mod nal;
 pub use config::Config;
 pub use connection::{Connection, Event, Incoming};
 pub use crypto::provider::{AeadError, CryptoProvider, RustCrypto};
-pub use endpoint::{Endpoint, Path, Storage};
+pub use endpoint::{Endpoint, EndpointIncoming, Path, Storage};
 pub use error::{ConfigField, Error, PeerMisbehaved};
 #[cfg(fuzzing)]
 pub use handshake::reassembly::{MAX_FRAGMENTED_MESSAGE, Reassembly};

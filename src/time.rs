@@ -191,11 +191,16 @@ impl Clock for EmbassyTimer {
 #[cfg(feature = "embassy-time")]
 impl Timer for EmbassyTimer {
     async fn sleep_until(&self, at: Instant) {
-        let now = embassy_time::Instant::now();
-        let wait = at.as_millis().saturating_sub(now.as_millis());
-        // One millisecond more than the rounded difference, so that `now()` has surely reached `at`.
-        if wait > 0 {
-            embassy_time::Timer::after_millis(wait.saturating_add(1)).await;
+        if self.now() >= at {
+            return;
+        }
+        // The tick that a millisecond begins in may begin before it, so this waits for the one behind. An instant that
+        // the board's clock cannot express is never reached.
+        let tick = embassy_time::Duration::from_ticks(1);
+        let until = embassy_time::Instant::try_from_millis(at.as_millis());
+        match until.and_then(|until| until.checked_add(tick)) {
+            Some(until) => embassy_time::Timer::at(until).await,
+            None => core::future::pending().await,
         }
     }
 }

@@ -1,4 +1,5 @@
 //! The CoAP client against a peer that is a closure, in simulated time.
+#![cfg(feature = "coap")]
 
 use core::time::Duration;
 
@@ -354,4 +355,37 @@ fn every_request_has_its_own_id_and_token() {
         link.sent.iter().map(|(_, datagram)| datagram[4..8].to_vec()).collect();
     assert_eq!(tokens.len(), 3);
     assert_eq!(Message::parse(&link.sent[0].1).unwrap().kind(), Type::Confirmable);
+}
+
+/// Datagrams of all kinds do no harm; and the response still gets through.
+#[test]
+fn noise() {
+    use rand_core::TryRng;
+    let world = World::default();
+    let mut rng = Repeatable(7);
+    let mut link = Link::new(&world, move |request| {
+        if request[1] != 0x01 {
+            return vec![];
+        }
+        let mut random = |below: usize| rng.try_next_u32().unwrap() as usize % below;
+        let mut datagrams: Vec<_> = (0..200)
+            .map(|i| {
+                let mut datagram = answer(request, random(4) as u8, CONTENT, None, b"\xc0\x21\x1e\xffforged");
+                // The header, the token or all of it is damaged.
+                match random(4) {
+                    0 => datagram[0] = 0x49 | datagram[0],
+                    1 => datagram[4 + random(4)] ^= 1 << random(8),
+                    2 => datagram.truncate(random(8)),
+                    _ => datagram = (0..random(40)).map(|_| random(256) as u8).collect(),
+                }
+                (i, datagram)
+            })
+            .collect();
+        datagrams.push((1_000, answer(request, ACK, CONTENT, None, b"\xffgenuine")));
+        datagrams
+    });
+    let mut client = client(&mut link, &world);
+    for _ in 0..500 {
+        assert_eq!(world.run(client.get("/")).unwrap().unwrap().payload(), b"genuine");
+    }
 }

@@ -1,4 +1,5 @@
 //! CoAP messages as bytes: the examples of RFC 7252, appendix A, and what is no message.
+#![cfg(feature = "coap")]
 
 use coap_message::{MessageOption, ReadableMessage};
 use coap_numbers::{code, option};

@@ -1,4 +1,5 @@
 //! The CoAP server against scripted datagrams.
+#![cfg(feature = "coap")]
 
 use coap_handler::Handler;
 use coap_handler_implementations::{HandlerBuilder, ReportingHandlerBuilder, SimpleRendered, new_dispatcher};
@@ -184,19 +185,23 @@ fn a_full_memory_forgets_the_oldest() {
     assert_eq!(script.replies().iter().map(|reply| reply[5]).collect::<Vec<_>>(), *b"12324");
 }
 
-/// What stops and starts again remembers everything.
+/// What stops while it sends, or at any other await, remembers everything when it starts again.
 #[test]
-fn run_can_be_dropped_and_called_again() {
+fn run_can_be_dropped_at_any_await() {
     let world = World::default();
     let mut script = Script::new(&world);
     script.arrive(b"\x40\x02\x00\x01");
     script.arrive(b"\x40\x02\x00\x01");
+    script.arrive(b"\x40\x02\x00\x02");
+    script.slow_sends = 1;
     let mut counting = Counting::default();
     let mut server = Server::new(&mut script, &world, Repeatable(1));
     drop(server.run(&mut counting));
+    // It waits for the first reply to be sent.
+    assert_eq!(world.run_and_drop(server.run(&mut counting), 1), None);
     world.run(server.run(&mut counting)).unwrap();
     world.run(server.run(&mut counting)).unwrap();
-    assert_eq!(counting.0, 1);
+    assert_eq!(script.replies(), [b"\x60\x45\x00\x01\xff1", b"\x60\x45\x00\x02\xff2"]);
 }
 
 /// RFC 7252 §4.2, §4.3: Confirmable messages that are no requests are rejected with a RST, others silently.

@@ -274,7 +274,7 @@ fn server() -> Vec<Seed> {
 fn server_attacks() -> Vec<(&'static str, Setup, Vec<Step>, Vec<u8>)> {
     let plain = Setup::default();
     let transparent = Setup { transparent: true, ..plain };
-    let established = || vec![Step::Settle];
+    let established = || vec![from_client(&[]), Step::Settle];
     let in_handshake = || opening(3);
     let identity = [&[0, 7][..], b"client1"].concat();
     let hello_message = message(CLIENT_HELLO, 0, &hello([0, 4]));
@@ -407,7 +407,8 @@ fn server_attacks() -> Vec<(&'static str, Setup, Vec<Step>, Vec<u8>)> {
 
 /// Client 1 gets through, whatever was done to client 0; and so does client 0 if it can.
 fn good() -> Vec<Step> {
-    [vec![Step::Settle], talk(0).to_vec(), talk(1).to_vec()].concat()
+    let come = [from_client(&[]), Step::Restart { client: 1, credentials: 0 }, Step::Settle];
+    [come.to_vec(), talk(0).to_vec(), talk(1).to_vec()].concat()
 }
 
 fn client() -> Vec<Seed> {
@@ -445,7 +446,7 @@ fn client() -> Vec<Seed> {
     };
     let sent = || opening(1);
     let hello_seen = || [opening(3), vec![from_server(&[edit(13 + 12 + 38 + 11, 999, &[])])]].concat();
-    let established = || vec![Step::Settle];
+    let established = || vec![from_client(&[]), Step::Settle];
     let single = [
         ("attack-01-early-change-cipher-spec", plain, sent(), record(CHANGE_CIPHER_SPEC, 0, 0, &[1])),
         ("attack-05-short-aead", plain, established(), record(APPLICATION_DATA, 1, 7, &[0; 15])),

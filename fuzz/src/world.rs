@@ -116,6 +116,8 @@ struct Client<'a> {
     connection: Connection<'a>,
     /// Each start of a client is another generation, so that no payload is ever sent twice.
     generation: u32,
+    /// The script has named it: nobody else takes part.
+    awake: bool,
     /// Both sides have been in agreement, and neither has closed.
     live: bool,
 }
@@ -213,18 +215,22 @@ impl<'a> World<'a> {
         Client {
             connection: connection.expect("the configuration is valid"),
             generation: self.generations,
+            awake: false,
             live: false,
         }
     }
 
     fn step(&mut self, step: Step) {
-        let at = |client: u8| usize::from(client) % CLIENTS;
         match step {
-            Step::Raw { client, datagram } => self.to_victim(at(client), datagram),
+            Step::Raw { client, datagram } => {
+                let client = self.wake(client);
+                self.to_victim(client, datagram)
+            }
             Step::FromClient { client, edits } => {
-                if let Some(datagram) = self.poll_client(at(client)) {
+                let client = self.wake(client);
+                if let Some(datagram) = self.poll_client(client) {
                     let edits = if self.victim == Victim::Server { &edits[..] } else { &[] };
-                    self.to_server(at(client), edited(datagram, edits));
+                    self.to_server(client, edited(datagram, edits));
                 }
             }
             Step::FromServer { edits } => {
@@ -236,14 +242,18 @@ impl<'a> World<'a> {
             Step::Again { which, client, edits } => {
                 if let Some(datagram) = self.seen.get(usize::from(which) % self.seen.len().max(1)) {
                     let datagram = edited(datagram.clone(), &edits);
-                    self.to_victim(at(client), datagram);
+                    let client = self.wake(client);
+                    self.to_victim(client, datagram);
                 }
             }
             Step::Settle => self.settle(),
             Step::Advance { by } => self.advance(self.now + Duration::from_millis(16) * u32::from(by)),
-            Step::Send { client, from_server, len } => self.send(at(client), from_server, len),
+            Step::Send { client, from_server, len } => {
+                let client = self.wake(client);
+                self.send(client, from_server, len)
+            }
             Step::Close { client, by_server } => {
-                let client = at(client);
+                let client = self.wake(client);
                 if by_server {
                     self.server.close(&path(client));
                 } else {
@@ -261,9 +271,17 @@ impl<'a> World<'a> {
                 }
             }
             Step::Restart { client, credentials } => {
-                self.clients[at(client)] = self.new_client(usize::from(credentials) % CREDENTIALS.len());
+                let client = usize::from(client) % CLIENTS;
+                self.clients[client] = self.new_client(usize::from(credentials) % CREDENTIALS.len());
+                self.clients[client].awake = true;
             }
         }
+    }
+
+    fn wake(&mut self, client: u8) -> usize {
+        let at = usize::from(client) % CLIENTS;
+        self.clients[at].awake = true;
+        at
     }
 
     fn to_victim(&mut self, client: usize, datagram: Vec<u8>) {
@@ -319,6 +337,9 @@ impl<'a> World<'a> {
     }
 
     fn poll_client(&mut self, at: usize) -> Option<Vec<u8>> {
+        if !self.clients[at].awake {
+            return None;
+        }
         let mut buf = [0; 1500];
         let len = self.clients[at].connection.poll_transmit(&mut buf).expect("an MTU always does")?;
         self.saw(&buf[..len]);
@@ -380,13 +401,14 @@ impl<'a> World<'a> {
             given_up += 1;
             assert!(given_up <= H, "a handshake is given up once");
         }
-        for client in &mut self.clients {
+        for client in self.clients.iter_mut().filter(|client| client.awake) {
             self.outcome.failed += usize::from(client.connection.handle_timeout(now).is_err());
         }
     }
 
     fn timeouts(&self) -> impl Iterator<Item = Instant> {
-        let clients = self.clients.iter().filter_map(|client| client.connection.poll_timeout());
+        let awake = self.clients.iter().filter(|client| client.awake);
+        let clients = awake.filter_map(|client| client.connection.poll_timeout());
         self.server.poll_timeout().into_iter().chain(clients)
     }
 
@@ -447,7 +469,7 @@ impl<'a> World<'a> {
             whole.clear();
         }
         whole.push(CLIENTS);
-        let newcomer = self.new_client(0);
+        let newcomer = Client { awake: true, ..self.new_client(0) };
         self.clients.push(newcomer);
         self.settle();
         assert!(self.clients[CLIENTS].connection.peer().is_some(), "a good client is kept out");

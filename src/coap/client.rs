@@ -38,7 +38,8 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// A request with any method, such as [`coap_numbers::code::FETCH`].
+    /// A request with any method, such as [`coap_numbers::code::FETCH`]: a code of class 0, but not 0.00. Servers reject
+    /// what is none.
     pub fn new(method: u8, path: &'a str, payload: &'a [u8]) -> Self {
         Self { method, path, payload, content_format: None, accept: None, confirmable: true }
     }
@@ -108,6 +109,10 @@ impl<'a> Request<'a> {
 /// piggybacked and separate responses (§5.2). A reply that says 4.xx or 5.xx is a [`Reply`], not an error.
 ///
 /// Dropping the future of a request abandons it, and the client is ready for the next one.
+///
+/// The socket is expected to be one DTLS session, or none: messages are not sent again from one session to another
+/// (§9.1.1). Message IDs count up from a random one, so whoever makes more than 65,536 requests in EXCHANGE_LIFETIME, or
+/// 265 a second for minutes, uses some again too early (§4.4).
 ///
 /// # Sizes
 ///
@@ -305,6 +310,7 @@ impl<'s, S: ConnectedUdp, T: Timer, R: TryCryptoRng, const SIZE: usize> Client<'
         loop {
             let until = match exchange.poll(self.timer.now()) {
                 Step::Transmit => {
+                    crate::log::debug!("CoAP: message {} is sent again", header.message_id);
                     self.socket.send(outgoing).await.map_err(Error::Socket)?;
                     continue;
                 }

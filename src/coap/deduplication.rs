@@ -88,9 +88,8 @@ impl<const EXCHANGES: usize, const REPLIES: usize> Deduplication<EXCHANGES, REPL
             self.forget_oldest();
         }
         let end = self.used.saturating_add(reply.len());
-        let (Some(entry), Some(stored)) =
-            (self.entries.get_mut(self.len), self.replies.get_mut(self.used..end))
-        else {
+        let stored = self.replies.get_mut(self.used..).and_then(|free| free.get_mut(..reply.len()));
+        let (Some(entry), Some(stored)) = (self.entries.get_mut(self.len), stored) else {
             return;
         };
         *entry = Some(Entry { source, message_id, reply: reply.len(), expires });

@@ -196,3 +196,53 @@ impl Acknowledged {
         header.code.is_response() && self.0.contains(&Some(header.message_id))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn at(millis: u64) -> Instant {
+        Instant::from_millis(millis)
+    }
+
+    fn exchange(random: u32) -> Exchange {
+        let rfc = TransmissionParameters::RFC_7252;
+        Exchange::new(1, Some(Token::EMPTY), Some(random), Duration::from_secs(1_000), rfc, Instant::ZERO)
+    }
+
+    #[test]
+    fn polling_changes_nothing_before_its_time() {
+        let mut exchange = exchange(0);
+        for millis in [0, 1, 1_999] {
+            assert_eq!(exchange.poll(at(millis)), Step::Wait(at(2_000)));
+        }
+        assert_eq!(exchange.poll(at(2_000)), Step::Transmit);
+        assert_eq!(exchange.poll(at(2_000)), Step::Wait(at(6_000)));
+    }
+
+    /// RFC 7252 section 4.2: whoever was late may catch up, with ACK_TIMEOUT between retransmissions.
+    #[test]
+    fn a_late_poll_catches_up() {
+        let mut exchange = exchange(0);
+        assert_eq!(exchange.poll(at(13_500)), Step::Transmit);
+        assert_eq!(exchange.poll(at(13_500)), Step::Wait(at(15_500)));
+        assert_eq!(exchange.poll(at(15_500)), Step::Transmit);
+        assert_eq!(exchange.poll(at(15_500)), Step::Wait(at(23_500)));
+    }
+
+    /// And nothing is sent after MAX_TRANSMIT_SPAN.
+    #[test]
+    fn a_poll_that_is_too_late_sends_nothing() {
+        let mut exchange = exchange(u32::MAX);
+        assert_eq!(exchange.poll(at(3_000)), Step::Transmit);
+        let mut now = 45_001;
+        for _ in 0..3 {
+            let Step::Wait(next) = exchange.poll(at(now)) else {
+                panic!("it is too late to send");
+            };
+            assert!(next.as_millis() >= now + 2_000);
+            now = next.as_millis();
+        }
+        assert_eq!(exchange.poll(at(now)), Step::TimedOut);
+    }
+}

@@ -1,9 +1,11 @@
 //! Messages on the wire (RFC 7252 §3): header, token, options, payload. Bytes to values, without state.
 
 use coap_message::{ReadableMessage, WithSortedOptions};
-use coap_message_implementations::option_iteration::{OptItem, OptPayloadReader};
 
-use super::Code;
+use super::{Code, option_format};
+
+/// What stands between the options and the payload (§3).
+pub(super) const PAYLOAD_MARKER: u8 = 0xff;
 
 /// The length of the fixed part of every message (§3), and of a whole Empty message.
 pub(super) const HEADER: usize = 4;
@@ -175,18 +177,18 @@ impl<'a> Message<'a> {
     pub fn parse(datagram: &'a [u8]) -> Result<Self, Malformed> {
         let (header, rest) = Header::parse(datagram)?;
         let format_error = Malformed::FormatError { kind: header.kind, message_id: header.message_id };
-        let mut payload: &[u8] = &[];
-        for item in OptPayloadReader::new(rest) {
-            match item {
-                OptItem::Option { .. } => {}
-                // "The presence of a marker followed by a zero-length payload MUST be processed as a message format
-                // error" (§3).
-                OptItem::Payload(bytes) if !bytes.is_empty() => payload = bytes,
-                OptItem::Payload(_) | OptItem::Error(_) => return Err(format_error),
+        let mut options = Options::new(rest);
+        while options.next().is_some() {}
+        let (options, payload) = match options.rest.split_first() {
+            None => (rest, &[][..]),
+            // "The presence of a marker followed by a zero-length payload MUST be processed as a message format error"
+            // (§3).
+            Some((&PAYLOAD_MARKER, payload)) if !payload.is_empty() => {
+                let options = rest.len().saturating_sub(payload.len() + 1);
+                (rest.get(..options).unwrap_or_default(), payload)
             }
-        }
-        let marked = if payload.is_empty() { 0 } else { payload.len() + 1 };
-        let options = rest.get(..rest.len().saturating_sub(marked)).unwrap_or_default();
+            Some(_) => return Err(format_error),
+        };
         Ok(Self { header, options, payload })
     }
 
@@ -211,7 +213,7 @@ impl<'a> Message<'a> {
 
     /// The options as they are in the datagram, for as long as it lives.
     pub(super) fn option_iter(&self) -> Options<'a> {
-        Options { reader: OptPayloadReader::new(self.options), hidden: None }
+        Options::new(self.options)
     }
 
     /// The payload, for as long as the datagram lives.
@@ -247,12 +249,20 @@ impl ReadableMessage for Message<'_> {
 impl WithSortedOptions for Message<'_> {}
 
 /// The options of a message, in ascending order of their numbers.
+#[derive(Clone, Debug)]
 pub struct Options<'a> {
-    reader: OptPayloadReader<'a>,
+    /// Where the next option begins. What is there in the end is no option.
+    rest: &'a [u8],
+    /// The number of the last one.
+    number: u16,
     hidden: Option<u16>,
 }
 
-impl Options<'_> {
+impl<'a> Options<'a> {
+    fn new(rest: &'a [u8]) -> Self {
+        Self { rest, number: 0, hidden: None }
+    }
+
     /// Leaves the options with this number out.
     pub(super) fn without(self, number: u16) -> Self {
         Self { hidden: Some(number), ..self }
@@ -264,13 +274,13 @@ impl<'a> Iterator for Options<'a> {
 
     fn next(&mut self) -> Option<MessageOption<'a>> {
         loop {
-            match self.reader.next()? {
-                OptItem::Option { number, .. } if Some(number) == self.hidden => {}
-                OptItem::Option { number, data } => {
-                    return Some(MessageOption { number, value: data });
-                }
-                // Neither occurs in the options of a `Message`.
-                OptItem::Payload(_) | OptItem::Error(_) => return None,
+            let (delta, len, rest) = option_format::parse(self.rest)?;
+            let number = self.number.checked_add(delta)?;
+            let (value, rest) = rest.split_at_checked(len)?;
+            self.rest = rest;
+            self.number = number;
+            if Some(number) != self.hidden {
+                return Some(MessageOption { number, value });
             }
         }
     }

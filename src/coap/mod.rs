@@ -58,6 +58,7 @@ mod error;
 mod exchange;
 mod handler;
 mod message;
+mod option_format;
 mod options;
 mod parameters;
 mod reply;

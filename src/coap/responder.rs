@@ -95,6 +95,7 @@ impl<const EXCHANGES: usize, const REPLIES: usize> Responder<EXCHANGES, REPLIES>
             // "The recipient SHOULD acknowledge each duplicate copy of a Confirmable message using the same
             // Acknowledgement"; "SHOULD silently ignore any duplicated Non-confirmable message" (§4.5).
             count(&mut self.counters.duplicates);
+            crate::log::debug!("CoAP: message {} came again", header.message_id);
             let len = reply.len();
             if len == 0 {
                 return None;
@@ -108,6 +109,7 @@ impl<const EXCHANGES: usize, const REPLIES: usize> Responder<EXCHANGES, REPLIES>
             // "Unrecognized options of class 'critical' that occur in a Non-confirmable message MUST cause the message to
             // be rejected" (§5.4.1), silently. Nothing was done, so there is nothing to remember either.
             count(&mut self.counters.refused);
+            crate::log::debug!("CoAP: request {} has options that are not understood", header.message_id);
             return if confirmable { refuse(buffer, &header, verdict) } else { None };
         }
 
@@ -133,6 +135,7 @@ impl<const EXCHANGES: usize, const REPLIES: usize> Responder<EXCHANGES, REPLIES>
         drop(handler);
         if !built || !writer.code().is_response() {
             // The response did not fit, or it was none.
+            crate::log::warning!("CoAP: the handler has no response that fits, which is 5.00");
             writer.reset();
             writer.set_code(code::INTERNAL_SERVER_ERROR);
         }
@@ -185,6 +188,7 @@ impl<const EXCHANGES: usize, const REPLIES: usize> Responder<EXCHANGES, REPLIES>
             return None;
         };
         count(&mut self.counters.resets);
+        crate::log::debug!("CoAP: message {} is answered with a RST", message_id);
         let reset = message::empty(Type::Reset, message_id);
         buffer.get_mut(..reset.len())?.copy_from_slice(&reset);
         Some(reset.len())

@@ -108,7 +108,8 @@ where
         self.responder.counters
     }
 
-    /// Serves everyone with the same handler until the socket fails. Returns the failure.
+    /// Serves everyone with the same handler until the socket fails to receive, or the random number generator fails in
+    /// the beginning. Returns the failure.
     ///
     /// What goes wrong with one peer ends nothing: replies that cannot be sent are [counted](Self::counters), and their
     /// clients will ask again. Dropping the future stops the server at once, and calling `run` again goes on with
@@ -157,6 +158,7 @@ where
         // A response never leaves the session that asked for it (§9.1.2), not even for its successor at this address.
         if Source::new(self.socket.peer(local, remote), local, remote) != source {
             count(&mut self.responder.counters.orphaned);
+            crate::log::debug!("CoAP: the session that asked is gone, its reply is dropped");
             return Ok(());
         }
         let Some(reply) = self.buffer.get(..reply) else {
@@ -164,6 +166,7 @@ where
         };
         if self.socket.send(local, remote, reply).await.is_err() {
             count(&mut self.responder.counters.send_errors);
+            crate::log::debug!("CoAP: a reply of {} bytes could not be sent", reply.len());
         }
         Ok(())
     }

@@ -1,14 +1,37 @@
 //! Writing a message into a buffer that is already there.
 
-use coap_message::{MinimalWritableMessage, MutableWritableMessage};
-use coap_message_implementations::inmemory::WriteError;
-use coap_message_implementations::option_extension::{encode_extensions, take_extension};
+use coap_message::error::RenderableOnMinimal;
+use coap_message::{Code as _, MinimalWritableMessage, MutableWritableMessage};
+use coap_numbers::code::INTERNAL_SERVER_ERROR;
 use coap_numbers::option::BLOCK2;
 
-use super::Code;
-use super::message::Header;
+use super::message::{Header, PAYLOAD_MARKER};
+use super::{Code, option_format};
 
-const PAYLOAD_MARKER: u8 = 0xff;
+/// Why something could not be written. It renders as 5.00.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub(super) enum WriteError {
+    /// Options come in the order of their numbers, and then one payload.
+    OutOfSequence,
+    /// The buffer is full.
+    OutOfSpace,
+}
+
+impl RenderableOnMinimal for WriteError {
+    type Error<E: RenderableOnMinimal + core::fmt::Debug> = E;
+
+    fn render<M: MinimalWritableMessage>(self, message: &mut M) -> Result<(), M::UnionError> {
+        message.set_code(M::Code::new(INTERNAL_SERVER_ERROR)?);
+        Ok(())
+    }
+}
+
+impl From<core::convert::Infallible> for WriteError {
+    fn from(never: core::convert::Infallible) -> Self {
+        match never {}
+    }
+}
 
 /// A message that is being written behind a header that stands already.
 ///
@@ -74,19 +97,14 @@ impl<'a> Writer<'a> {
             return Err(WriteError::OutOfSequence);
         }
         let delta = number.checked_sub(self.latest).ok_or(WriteError::OutOfSequence)?;
-        let encoded = encode_extensions(delta, u16::try_from(len).map_err(|_| WriteError::OutOfSpace)?);
-        let encoded = encoded.as_ref();
-        let total = encoded.len().checked_add(len).ok_or(WriteError::OutOfSpace)?;
-        let (start, value) = self
-            .buffer
-            .get_mut(self.options_end..)
-            .and_then(|free| free.get_mut(..total))
-            .and_then(|option| option.split_at_mut_checked(encoded.len()))
-            .ok_or(WriteError::OutOfSpace)?;
-        start.copy_from_slice(encoded);
+        let encoded_len = u16::try_from(len).map_err(|_| WriteError::OutOfSpace)?;
+        let free = self.buffer.get_mut(self.options_end..).ok_or(WriteError::OutOfSpace)?;
+        let before = free.len();
+        let rest = option_format::emit(free, delta, encoded_len).ok_or(WriteError::OutOfSpace)?;
+        let (value, rest) = rest.split_at_mut_checked(len).ok_or(WriteError::OutOfSpace)?;
         fill(value);
         self.latest = number;
-        self.options_end += total;
+        self.options_end += before - rest.len();
         Ok(())
     }
 
@@ -186,17 +204,11 @@ impl MutableWritableMessage for Writer<'_> {
             return;
         };
         let mut number = 0_u16;
-        while let Some((&first, after)) = rest.split_first() {
-            let (mut delta, mut len) = (u16::from(first >> 4), u16::from(first & 0x0f));
-            let mut view = after;
-            if take_extension(&mut delta, &mut view).is_err() || take_extension(&mut len, &mut view).is_err()
-            {
-                return;
-            }
-            let value_at = rest.len() - view.len();
+        while let Some((delta, len, after)) = option_format::parse(rest) {
+            let value_at = rest.len() - after.len();
             number = number.saturating_add(delta);
             let Some((value, after)) =
-                rest.get_mut(value_at..).and_then(|rest| rest.split_at_mut_checked(usize::from(len)))
+                rest.get_mut(value_at..).and_then(|rest| rest.split_at_mut_checked(len))
             else {
                 return;
             };

@@ -139,7 +139,10 @@ impl<'a> Connection<'a> {
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), Error> {
         let context = self.context();
         match &mut self.state {
-            State::Handshake(handshake) => handshake.handle_timeout(&context, now, &mut self.stats),
+            State::Handshake(handshake) => {
+                let outcome = handshake.handle_timeout(&context, now, &mut self.stats);
+                outcome.inspect_err(|_| Stats::count(&mut self.stats.handshakes_failed))
+            }
             State::Session(_) => Ok(()),
         }
     }

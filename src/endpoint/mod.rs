@@ -170,7 +170,7 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
         hasher.finish()
     }
 
-    /// Takes a datagram that came by `path`. Go through the [`Incoming`] until it returns `None`: records that were not
+    /// Takes a datagram that came by `path`. Go through the [`EndpointIncoming`] until it returns `None`: records that were not
     /// looked at are lost. `rng` gives a new handshake its random bytes.
     pub fn receive<'e, 'd, 'r, R: TryCryptoRng + ?Sized>(
         &'e mut self,
@@ -178,8 +178,8 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
         path: Path,
         rng: &'r mut R,
         now: Instant,
-    ) -> Incoming<'e, 'a, 'd, 'r, R, H, S> {
-        Incoming { endpoint: self, rest: datagram, path, rng, now }
+    ) -> EndpointIncoming<'e, 'a, 'd, 'r, R, H, S> {
+        EndpointIncoming { endpoint: self, rest: datagram, path, rng, now }
     }
 
     /// Writes the next datagram to send into `buf`, and returns its length and where it goes; `None` when there is none
@@ -298,8 +298,10 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
         }
     }
 
-    /// Closes every session, for when the endpoint is to stop.
+    /// Closes every session and gives up every handshake, for when the endpoint is to stop.
     pub fn close_all(&mut self) {
+        self.storage.handshakes.clear();
+        self.reply = None;
         self.storage.sessions.iter_mut().for_each(|entry| entry.value.close());
         self.due = true;
     }
@@ -309,8 +311,15 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
         self.storage
     }
 
-    /// Closes every session of `identity`, for when its key was taken back. Take it out of the key store first.
+    /// Closes every session of `identity`, and ends the handshakes that use its key, for when that was taken back. Take
+    /// it out of the key store first.
     pub fn revoke(&mut self, identity: &[u8]) {
+        for entry in self.storage.handshakes.iter_mut() {
+            if entry.value.identity() == Some(identity) {
+                entry.value.fail(Error::AuthenticationFailed);
+                self.due = true;
+            }
+        }
         for entry in self.storage.sessions.iter_mut() {
             if entry.value.peer().identity == identity {
                 entry.value.close();
@@ -362,13 +371,13 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
         {
             return self.on_client_hello(header, body, path, rng, now).err().map(Event::Failed);
         }
-        self.due = true;
         let hash = self.hash(&path);
         if let Some(at) = self.storage.handshakes.find(hash, &path)
             && let Some(entry) = self.storage.handshakes.get_mut(at)
             && (header.epoch == 0
                 || header.content_type == ContentType::Handshake && entry.value.awaits_finished())
         {
+            self.due = true;
             let context = Context { config: self.config, credentials: Credentials::Server(self.store) };
             match entry.value.receive(&context, header, body, now, &mut self.stats) {
                 Ok(None) => return None,
@@ -392,6 +401,7 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
             return None;
         };
         let entry = self.storage.sessions.get_mut(at)?;
+        self.due = true;
         match entry.value.receive(self.config.crypto(), header, body, &mut self.stats) {
             Received::Nothing => None,
             Received::Data(data) => {
@@ -511,7 +521,7 @@ fn starts_with_client_hello(body: &[u8]) -> bool {
 }
 
 /// The records of one datagram, on their way through an [`Endpoint`]: an iterator over what they brought.
-pub struct Incoming<'e, 'a, 'd, 'r, R: ?Sized, const H: usize, const S: usize> {
+pub struct EndpointIncoming<'e, 'a, 'd, 'r, R: ?Sized, const H: usize, const S: usize> {
     endpoint: &'e mut Endpoint<'a, H, S>,
     rest: &'d mut [u8],
     path: Path,
@@ -519,7 +529,7 @@ pub struct Incoming<'e, 'a, 'd, 'r, R: ?Sized, const H: usize, const S: usize> {
     now: Instant,
 }
 
-impl<R: ?Sized, const H: usize, const S: usize> Incoming<'_, '_, '_, '_, R, H, S> {
+impl<R: ?Sized, const H: usize, const S: usize> EndpointIncoming<'_, '_, '_, '_, R, H, S> {
     /// How many bytes of the datagram, counted from its end, have not been looked at.
     pub const fn remaining(&self) -> usize {
         self.rest.len()
@@ -532,7 +542,7 @@ impl<R: ?Sized, const H: usize, const S: usize> Incoming<'_, '_, '_, '_, R, H, S
 }
 
 impl<'d, R: TryCryptoRng + ?Sized, const H: usize, const S: usize> Iterator
-    for Incoming<'_, '_, 'd, '_, R, H, S>
+    for EndpointIncoming<'_, '_, 'd, '_, R, H, S>
 {
     type Item = Event<'d>;
 

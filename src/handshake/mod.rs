@@ -33,7 +33,7 @@ use crate::psk::{Identity, Psk, PskStore};
 use crate::record::{Dropped, PlainWriter, ReadState, WriteState};
 use crate::stats::Stats;
 use crate::time::Instant;
-use crate::wire::alert::{Alert, AlertDescription, AlertLevel};
+use crate::wire::alert::{Alert, AlertDescription};
 use crate::wire::client_hello::ClientHello;
 use crate::wire::finished::VERIFY_DATA_LEN;
 use crate::wire::handshake::{Fragment, HandshakeType};
@@ -192,6 +192,11 @@ impl Handshake {
         now: Instant,
         stats: &mut Stats,
     ) -> Result<Option<Established>, Error> {
+        // Whoever failed has said so once, to its owner and to the peer, and is deaf from there on.
+        if let State::Failed { .. } = self.core.state {
+            Stats::count(&mut stats.dropped);
+            return Ok(None);
+        }
         let outcome = match (header.epoch, header.content_type) {
             (0, ContentType::Handshake) => self.on_messages(context, 0, body, now, stats),
             (0, ContentType::ChangeCipherSpec) => {
@@ -204,6 +209,10 @@ impl Handshake {
             }
             (1, ContentType::Handshake) => match self.core.open(context, header, body) {
                 Ok(body) => self.on_messages(context, 1, body, now, stats),
+                Err(reason) => self.core.on_dropped(reason, stats).map(|()| None),
+            },
+            (1, ContentType::Alert) => match self.core.open(context, header, body) {
+                Ok(body) => on_authenticated_alert(body, stats).map(|()| None),
                 Err(reason) => self.core.on_dropped(reason, stats).map(|()| None),
             },
             _ => {
@@ -297,6 +306,9 @@ impl Handshake {
         stats: &mut Stats,
     ) -> Result<(), Error> {
         let core = &mut self.core;
+        if let State::Failed { .. } = core.state {
+            return Ok(());
+        }
         let outcome = match (core.timer.fire(context.config, now), core.remembered) {
             (Due::Nothing, _) => Ok(()),
             (_, Some(description)) => Err(Error::AlertReceived(description)),
@@ -337,6 +349,14 @@ impl Handshake {
             State::ServerAwaitsClientKeyExchange(seen) => seen.agreed.client_random == hello.random,
             State::ServerAwaitsFinished(seen) => seen.client_random == hello.random,
             _ => false,
+        }
+    }
+
+    /// The identity that a client has claimed, and is yet to prove.
+    pub(crate) fn identity(&self) -> Option<&[u8]> {
+        match &self.core.state {
+            State::ServerAwaitsFinished(seen) => Some(seen.identity.as_bytes()),
+            _ => None,
         }
     }
 
@@ -533,10 +553,7 @@ impl Core {
 
     fn on_plaintext_alert(&mut self, body: &[u8], stats: &mut Stats) {
         match Alert::parse(body) {
-            Ok(alert)
-                if alert.level == AlertLevel::Fatal
-                    || alert.description == AlertDescription::CLOSE_NOTIFY =>
-            {
+            Ok(alert) if alert.ends_association() => {
                 debug!("<- Alert {:?}, not authenticated", alert.description);
                 self.remembered = Some(alert.description);
             }
@@ -594,6 +611,18 @@ impl Core {
             State::ClientAwaitsFinished(_) => Error::NoAnswerToKeyExchange,
             State::ServerAwaitsFinished(seen) if seen.has_failed() => Error::AuthenticationFailed,
             _ => Error::HandshakeTimeout,
+        }
+    }
+}
+
+/// An alert under the new keys, before the Finished: the peer that sent it holds the key, and gives up.
+fn on_authenticated_alert(body: &[u8], stats: &mut Stats) -> Result<(), Error> {
+    match Alert::parse(body) {
+        Ok(alert) if alert.ends_association() => Err(Error::AlertReceived(alert.description)),
+        Ok(_) => Ok(()),
+        Err(_) => {
+            Stats::count(&mut stats.dropped);
+            Ok(())
         }
     }
 }

@@ -24,14 +24,14 @@ use crate::wire::{BufferFull, RANDOM_LEN, Writer, version};
 pub(crate) struct ServerRandom {
     server_random: [u8; RANDOM_LEN],
     /// The key that stands in for that of an unknown identity.
-    dummy: [u8; RANDOM_LEN],
+    dummy: Zeroizing<[u8; RANDOM_LEN]>,
 }
 
 impl ServerRandom {
     pub(crate) fn draw<R: TryCryptoRng + ?Sized>(rng: &mut R) -> Result<Self, Error> {
-        let mut random = Self { server_random: [0; RANDOM_LEN], dummy: [0; RANDOM_LEN] };
+        let mut random = Self { server_random: [0; RANDOM_LEN], dummy: Zeroizing::new([0; RANDOM_LEN]) };
         fill_random(rng, &mut random.server_random)?;
-        fill_random(rng, &mut random.dummy)?;
+        fill_random(rng, random.dummy.as_mut())?;
         Ok(random)
     }
 }
@@ -40,7 +40,7 @@ impl ServerRandom {
 pub(super) struct HelloSeen {
     pub(super) agreed: Agreed,
     renegotiation_info: bool,
-    dummy: [u8; RANDOM_LEN],
+    dummy: Zeroizing<[u8; RANDOM_LEN]>,
 }
 
 impl HelloSeen {
@@ -111,7 +111,7 @@ pub(super) fn emit_identity_hint(config: &Config<'_>, w: &mut Writer<'_>) -> Res
 /// A server that has the ClientKeyExchange, and keys that the client has yet to prove.
 pub(super) struct KeyExchangeSeen {
     pub(super) client_random: [u8; RANDOM_LEN],
-    identity: Identity,
+    pub(super) identity: Identity,
     pub(super) pending: Pending,
     proof: Proof,
 }
@@ -157,7 +157,7 @@ impl Core {
     ) -> Result<Option<Established>, Error> {
         match (&mut self.state, message.msg_type) {
             (State::ServerAwaitsClientKeyExchange(seen), HandshakeType::ClientKeyExchange) => {
-                let (agreed, dummy) = (seen.agreed, Zeroizing::new(seen.dummy));
+                let (agreed, dummy) = (seen.agreed, seen.dummy.clone());
                 self.add_to_transcript(message);
                 self.look_up_key(context, store, &agreed, &dummy, message)?;
             }

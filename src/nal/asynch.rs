@@ -5,8 +5,9 @@
 //! was to be sent too, and the next call goes on from there. That holds if the socket underneath keeps its own promise
 //! that a dropped `receive_into` loses nothing.
 //!
-//! `N` is the size of the shell's two datagram buffers in bytes. It should be [`Config::mtu`] at least; a longer datagram
-//! is lost.
+//! `N` is the size of each of the shell's two datagram buffers in bytes: 1280, or what `with_buffers` is told. It should
+//! be [`Config::mtu`] at least, and never below [`Config::MIN_MTU`]. Of a longer datagram the records that fit are read,
+//! the rest is dropped and counted.
 
 use core::net::SocketAddr;
 
@@ -15,7 +16,7 @@ use embedded_nal_async::{ConnectedUdp, UnconnectedUdp};
 use rand_core::TryCryptoRng;
 
 use super::Error;
-use super::datagram::{Datagram, deliver};
+use super::buffered::{BufferedConnection, BufferedEndpoint, deliver};
 use crate::config::Config;
 use crate::connection::{Connection, Event};
 use crate::endpoint::{Endpoint, Path};
@@ -39,7 +40,7 @@ use crate::time::Timer;
 /// let stack = std_embedded_nal_async::Stack::default();
 /// let (_, socket) = stack.connect("[::1]:5684".parse()?).await?;
 ///
-/// let mut client = Client::<_, _>::connect(socket, &config, &psk, StdClock::new(), &mut SysRng).await?;
+/// let mut client = Client::connect(socket, &config, &psk, StdClock::new(), &mut SysRng).await?;
 /// client.send(b"hello").await?;
 /// let mut buffer = [0; 64];
 /// let len = client.receive_into(&mut buffer).await?;
@@ -51,40 +52,15 @@ use crate::time::Timer;
 pub struct Client<'a, U, T, const N: usize = 1280> {
     socket: U,
     timer: T,
-    connection: Connection<'a>,
-    /// Why nothing more will come.
-    over: Option<crate::Error>,
-    received: Datagram<N>,
-    outgoing: Datagram<N>,
+    association: BufferedConnection<'a, N>,
 }
 
-impl<'a, U: ConnectedUdp, T: Timer, const N: usize> Client<'a, U, T, N> {
-    /// A client whose handshake begins with the first call that waits.
-    ///
-    /// # Errors
-    /// Those of [`Connection::client`].
-    pub fn new<R: TryCryptoRng + ?Sized>(
-        socket: U,
-        config: &'a Config<'a>,
-        psk: &'a Psk<'a>,
-        timer: T,
-        rng: &mut R,
-    ) -> Result<Self, Error<U::Error>> {
-        let connection = Connection::client(config, psk, rng, timer.now())?;
-        Ok(Self {
-            socket,
-            timer,
-            connection,
-            over: None,
-            received: Datagram::new(),
-            outgoing: Datagram::new(),
-        })
-    }
-
+impl<'a, U: ConnectedUdp, T: Timer> Client<'a, U, T> {
     /// A client whose handshake is done.
     ///
     /// # Errors
-    /// Those of [`Connection::client`]; whatever ended the handshake; the socket's.
+    /// Those of [`Connection::client`] and of [`handshake`](Self::handshake). The socket is gone then; with
+    /// [`new`](Self::new) and [`handshake`](Self::handshake) it is not.
     pub async fn connect<R: TryCryptoRng + ?Sized>(
         socket: U,
         config: &'a Config<'a>,
@@ -97,95 +73,102 @@ impl<'a, U: ConnectedUdp, T: Timer, const N: usize> Client<'a, U, T, N> {
         Ok(client)
     }
 
+    /// A client whose handshake begins with the first call that waits.
+    ///
+    /// # Errors
+    /// Those of [`Connection::client`].
+    pub fn new<R: TryCryptoRng + ?Sized>(
+        socket: U,
+        config: &'a Config<'a>,
+        psk: &'a Psk<'a>,
+        timer: T,
+        rng: &mut R,
+    ) -> Result<Self, crate::Error> {
+        Self::with_buffers(socket, config, psk, timer, rng)
+    }
+
+    /// The same as [`new`](Self::new) with buffers of `N` bytes: `Client::with_buffers::<256>(…)`.
+    ///
+    /// # Errors
+    /// Those of [`Connection::client`].
+    pub fn with_buffers<const N: usize>(
+        socket: U,
+        config: &'a Config<'a>,
+        psk: &'a Psk<'a>,
+        timer: T,
+        rng: &mut (impl TryCryptoRng + ?Sized),
+    ) -> Result<Client<'a, U, T, N>, crate::Error> {
+        let connection = Connection::client(config, psk, rng, timer.now())?;
+        Ok(Client { socket, timer, association: BufferedConnection::new(connection) })
+    }
+}
+
+impl<U: ConnectedUdp, T: Timer, const N: usize> Client<'_, U, T, N> {
     /// Waits for the handshake to be done. Sending and receiving do so by themselves.
     ///
     /// # Errors
-    /// Whatever ended the handshake; the socket's, after which another call goes on.
+    /// Whatever ended the association; the socket's, after which another call goes on.
     pub async fn handshake(&mut self) -> Result<(), Error<U::Error>> {
-        while self.connection.peer().is_none() {
-            match self.next_event() {
+        while !self.association.is_established() {
+            match self.association.next_event(self.timer.now()) {
                 Some(_) => {}
                 None => self.wait().await?,
             }
         }
-        // The server is waiting for nothing of this side's, but what it is owed should not wait for the next call.
-        self.flush().await
+        Ok(())
     }
 
-    /// Says close_notify and gives the socket back. Dropping a client says nothing.
+    /// Says close_notify, after which nothing more is sent or received. Dropping a client says nothing.
     ///
     /// # Errors
     /// The socket's.
-    pub async fn close(mut self) -> Result<U, Error<U::Error>> {
-        self.connection.close();
-        self.flush().await?;
-        Ok(self.socket)
+    pub async fn close(&mut self) -> Result<(), Error<U::Error>> {
+        self.association.close();
+        self.flush().await
+    }
+
+    /// Gives the socket back.
+    pub fn into_socket(self) -> U {
+        self.socket
     }
 
     /// The server, once the handshake is done and until the session is over.
     pub fn peer(&self) -> Option<Peer<'_>> {
-        self.connection.peer()
+        self.association.connection().peer()
     }
 
     /// What was dropped, repeated and refused so far.
     pub const fn stats(&self) -> Stats {
-        self.connection.stats()
+        self.association.connection().stats()
     }
 
-    /// The next event of the datagram at hand. No await lies between a record's opening and this return.
-    fn next_event(&mut self) -> Option<Event<'_>> {
-        let Self { connection, received, timer, over, .. } = self;
-        if received.is_empty() {
-            return None;
-        }
-        let event = received.read(|datagram| {
-            let mut incoming = connection.receive(datagram, timer.now());
-            let event = incoming.next();
-            (event, incoming.remaining())
-        });
-        match &event {
-            Some(Event::Failed(error)) => *over = Some(*error),
-            Some(Event::Closed) => *over = Some(crate::Error::Closed),
-            Some(Event::Established | Event::Data(_)) | None => {}
-        }
-        event
-    }
-
-    /// Sends what is due, then waits for a datagram or a timeout. Fails once the association is over.
+    /// Does and sends what is due, then waits for a datagram or a timeout. Fails once the association is over.
     async fn wait(&mut self) -> Result<(), Error<U::Error>> {
+        // Before anything is received, or else a flood of datagrams would hold the timers up.
+        self.association.handle_timeout(self.timer.now());
         self.flush().await?;
-        if let Some(error) = self.over {
-            return Err(error.into());
-        }
-        let receive = self.socket.receive_into(&mut self.received.bytes);
-        let len = match self.connection.poll_timeout() {
+        self.association.check()?;
+        let timeout = self.association.poll_timeout();
+        let receive = self.socket.receive_into(self.association.buffer());
+        let len = match timeout {
             None => receive.await,
             Some(at) => match select(receive, self.timer.sleep_until(at)).await {
                 Either::First(received) => received,
-                Either::Second(()) => {
-                    let outcome = self.connection.handle_timeout(self.timer.now());
-                    self.over = outcome.err();
-                    return Ok(());
-                }
+                Either::Second(()) => return Ok(()),
             },
         };
-        self.received.fill(len.map_err(Error::Socket)?);
+        self.association.received(len.map_err(Error::Socket)?);
         Ok(())
     }
 
     /// Sends every datagram that is due. One that the socket refuses is lost, like any other datagram.
     async fn flush(&mut self) -> Result<(), Error<U::Error>> {
-        loop {
-            if self.outgoing.is_empty() {
-                match self.connection.poll_transmit(&mut self.outgoing.bytes)? {
-                    Some(len) => self.outgoing.fill(len),
-                    None => return Ok(()),
-                }
-            }
-            let sent = self.socket.send(self.outgoing.waiting()).await;
-            self.outgoing.clear();
+        while let Some(datagram) = self.association.poll_transmit()? {
+            let sent = self.socket.send(datagram).await;
+            self.association.sent();
             sent.map_err(Error::Socket)?;
         }
+        Ok(())
     }
 }
 
@@ -196,14 +179,15 @@ impl<U: ConnectedUdp, T: Timer, const N: usize> ConnectedUdp for Client<'_, U, T
     /// with the next call.
     async fn send(&mut self, data: &[u8]) -> Result<(), Self::Error> {
         self.handshake().await?;
-        let len = self.connection.send(data, &mut self.outgoing.bytes)?;
-        self.outgoing.fill(len);
+        self.flush().await?;
+        self.association.seal(data)?;
         self.flush().await
     }
 
     async fn receive_into(&mut self, buffer: &mut [u8]) -> Result<usize, Self::Error> {
         loop {
-            match self.next_event() {
+            // No await lies between a record's opening and its return.
+            match self.association.next_event(self.timer.now()) {
                 Some(Event::Data(message)) => return Ok(deliver(message, buffer)),
                 Some(_) => {}
                 None => self.wait().await?,
@@ -231,11 +215,14 @@ impl<U: ConnectedUdp, T: Timer, const N: usize> ConnectedUdp for Client<'_, U, T
 /// let stack = std_embedded_nal_async::Stack::default();
 /// let socket = stack.bind_multiple("[::]:5684".parse()?).await?;
 ///
-/// let mut server = Server::<_, _, _, 2, 16>::new(socket, endpoint, StdClock::new(), SysRng);
+/// let mut server = Server::new(socket, endpoint, StdClock::new(), SysRng);
 /// let mut buffer = [0; 64];
 /// loop {
 ///     let (len, local, remote) = server.receive_into(&mut buffer).await?;
-///     server.send(local, remote, &buffer[..len]).await?;
+///     let message = &buffer[..len.min(64)];
+///     if let Err(error) = server.send(local, remote, message).await {
+///         println!("no answer to {remote}: {error}");
+///     }
 /// }
 /// # }
 /// ```
@@ -243,109 +230,88 @@ pub struct Server<'a, U, T, R, const H: usize, const S: usize, const N: usize = 
     socket: U,
     timer: T,
     rng: R,
-    endpoint: Endpoint<'a, H, S>,
-    received: Datagram<N>,
-    received_by: Option<Path>,
-    outgoing: Datagram<N>,
-    outgoing_by: Option<Path>,
+    association: BufferedEndpoint<'a, H, S, N>,
 }
 
-impl<'a, U, T, R, const H: usize, const S: usize, const N: usize> Server<'a, U, T, R, H, S, N>
+impl<'a, U, T, R, const H: usize, const S: usize> Server<'a, U, T, R, H, S> {
+    /// A server without any peer.
+    pub const fn new(socket: U, endpoint: Endpoint<'a, H, S>, timer: T, rng: R) -> Self {
+        Self::with_buffers(socket, endpoint, timer, rng)
+    }
+
+    /// The same as [`new`](Self::new) with buffers of `N` bytes: `Server::with_buffers::<256>(…)`.
+    pub const fn with_buffers<const N: usize>(
+        socket: U,
+        endpoint: Endpoint<'a, H, S>,
+        timer: T,
+        rng: R,
+    ) -> Server<'a, U, T, R, H, S, N> {
+        Server { socket, timer, rng, association: BufferedEndpoint::new(endpoint) }
+    }
+}
+
+impl<'a, U, T, R, const H: usize, const S: usize, const N: usize> Server<'a, U, T, R, H, S, N> {
+    /// The endpoint, to look at its sessions and counters.
+    pub const fn endpoint(&self) -> &Endpoint<'a, H, S> {
+        self.association.endpoint()
+    }
+
+    /// The endpoint, to close sessions or revoke identities. The next call that waits tells the peers.
+    pub const fn endpoint_mut(&mut self) -> &mut Endpoint<'a, H, S> {
+        self.association.endpoint_mut()
+    }
+
+    /// Gives the socket back.
+    pub fn into_socket(self) -> U {
+        self.socket
+    }
+}
+
+impl<U, T, R, const H: usize, const S: usize, const N: usize> Server<'_, U, T, R, H, S, N>
 where
     U: UnconnectedUdp,
     T: Timer,
     R: TryCryptoRng,
 {
-    /// A server without any peer.
-    pub const fn new(socket: U, endpoint: Endpoint<'a, H, S>, timer: T, rng: R) -> Self {
-        Self {
-            socket,
-            timer,
-            rng,
-            endpoint,
-            received: Datagram::new(),
-            received_by: None,
-            outgoing: Datagram::new(),
-            outgoing_by: None,
-        }
-    }
-
-    /// The endpoint, to look at its sessions and counters.
-    pub const fn endpoint(&self) -> &Endpoint<'a, H, S> {
-        &self.endpoint
-    }
-
-    /// The endpoint, to close sessions or revoke identities. The next call that waits tells the peers.
-    pub const fn endpoint_mut(&mut self) -> &mut Endpoint<'a, H, S> {
-        &mut self.endpoint
-    }
-
-    /// Says close_notify to every peer and gives the socket back. Dropping a server says nothing.
+    /// Says close_notify to every peer. Dropping a server says nothing.
     ///
     /// # Errors
-    /// [`Error::Dtls`] with [`BufferTooSmall`](crate::Error::BufferTooSmall) when `N` is too small for an alert.
-    pub async fn close(mut self) -> Result<U, Error<U::Error>> {
-        self.endpoint.close_all();
-        self.flush().await?;
-        Ok(self.socket)
+    /// [`Error::Dtls`] when the crypto provider fails.
+    pub async fn close(&mut self) -> Result<(), Error<U::Error>> {
+        self.association.endpoint_mut().close_all();
+        self.flush().await
     }
 
-    /// The next event of the datagram at hand, and where it came from. No await lies between a record's opening and
-    /// this return.
-    fn next_event(&mut self) -> Option<(Event<'_>, Path)> {
-        let Self { endpoint, received, received_by, timer, rng, .. } = self;
-        let path = (*received_by)?;
-        let event = received.read(|datagram| {
-            let mut incoming = endpoint.receive(datagram, path, rng, timer.now());
-            let event = incoming.next();
-            (event, incoming.remaining())
-        });
-        if event.is_none() {
-            *received_by = None;
-        }
-        Some((event?, path))
-    }
-
-    /// Sends what is due, then waits for a datagram or a timeout.
+    /// Does and sends what is due, then waits for a datagram or a timeout.
     async fn wait(&mut self) -> Result<(), Error<U::Error>> {
+        // Before anything is received, or else a flood of datagrams would hold the timers up.
+        self.association.handle_timeout(self.timer.now());
         self.flush().await?;
-        let receive = self.socket.receive_into(&mut self.received.bytes);
-        let received = match self.endpoint.poll_timeout() {
+        let timeout = self.association.poll_timeout();
+        let receive = self.socket.receive_into(self.association.buffer());
+        let received = match timeout {
             None => receive.await,
             Some(at) => match select(receive, self.timer.sleep_until(at)).await {
                 Either::First(received) => received,
-                Either::Second(()) => {
-                    // The endpoint has logged who gave up.
-                    while self.endpoint.handle_timeout(self.timer.now()).is_some() {}
-                    return Ok(());
-                }
+                Either::Second(()) => return Ok(()),
             },
         };
         let (len, local, remote) = received.map_err(Error::Socket)?;
-        self.received.fill(len);
-        self.received_by = Some(Path { local, remote });
+        self.association.received(len, Path { local, remote });
         Ok(())
     }
 
     /// Sends every datagram that is due. One that cannot be sent is lost, like any other datagram: its peer's timers
     /// deal with that, and the other peers never hear of it.
     async fn flush(&mut self) -> Result<(), Error<U::Error>> {
-        loop {
-            if let Some(Path { local, remote }) = self.outgoing_by {
-                let sent = self.socket.send(local, remote, self.outgoing.waiting()).await;
-                self.outgoing_by = None;
-                if sent.is_err() {
-                    info!("a datagram to {} could not be sent", remote);
-                }
-            }
-            match self.endpoint.poll_transmit(&mut self.outgoing.bytes)? {
-                Some((len, path)) => {
-                    self.outgoing.fill(len);
-                    self.outgoing_by = Some(path);
-                }
-                None => return Ok(()),
+        while let Some((datagram, Path { local, remote })) = self.association.poll_transmit()? {
+            let sent = self.socket.send(local, remote, datagram).await;
+            self.association.sent();
+            if sent.is_err() {
+                info!("a datagram to {} could not be sent", remote);
             }
         }
+        Ok(())
     }
 }
 
@@ -359,14 +325,13 @@ where
 
     /// Seals and sends `data` as one record to the peer at `remote`, which must have a session by this very pair of
     /// addresses. When the future is dropped before its end, the record may still go out with the next call.
+    ///
+    /// An error here concerns this peer and this datagram alone.
     async fn send(&mut self, local: SocketAddr, remote: SocketAddr, data: &[u8]) -> Result<(), Self::Error> {
         self.flush().await?;
-        let path = Path { local, remote };
-        let len = self.endpoint.send(&path, data, &mut self.outgoing.bytes)?;
-        self.outgoing.fill(len);
-        self.outgoing_by = Some(path);
-        let sent = self.socket.send(local, remote, self.outgoing.waiting()).await;
-        self.outgoing_by = None;
+        let datagram = self.association.seal(Path { local, remote }, data)?;
+        let sent = self.socket.send(local, remote, datagram).await;
+        self.association.sent();
         sent.map_err(Error::Socket)
     }
 
@@ -375,11 +340,12 @@ where
         buffer: &mut [u8],
     ) -> Result<(usize, SocketAddr, SocketAddr), Self::Error> {
         loop {
-            match self.next_event() {
-                Some((Event::Data(message), path)) => {
-                    return Ok((deliver(message, buffer), path.local, path.remote));
+            // No await lies between a record's opening and its return.
+            match self.association.next_event(&mut self.rng, self.timer.now()) {
+                Some((Event::Data(message), Path { local, remote })) => {
+                    return Ok((deliver(message, buffer), local, remote));
                 }
-                Some((_, _)) => {}
+                Some(_) => {}
                 None => self.wait().await?,
             }
         }
@@ -388,6 +354,6 @@ where
 
 impl<U, T, R, const H: usize, const S: usize, const N: usize> PeerLookup for Server<'_, U, T, R, H, S, N> {
     fn peer(&self, local: SocketAddr, remote: SocketAddr) -> Option<Peer<'_>> {
-        self.endpoint.peer(&Path { local, remote })
+        self.association.endpoint().peer(&Path { local, remote })
     }
 }

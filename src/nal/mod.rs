@@ -4,7 +4,7 @@
 pub mod asynch;
 #[cfg(feature = "embedded-nal")]
 mod blocking;
-mod datagram;
+mod buffered;
 mod error;
 
 #[cfg(feature = "embedded-nal")]

@@ -36,6 +36,11 @@ impl Alert {
         Self { level: AlertLevel::Warning, description }
     }
 
+    /// Whether nothing comes after it: a fatal alert, or the end of the sender's data.
+    pub fn ends_association(self) -> bool {
+        self.level == AlertLevel::Fatal || self.description == AlertDescription::CLOSE_NOTIFY
+    }
+
     /// Reads an alert, which must fill its record.
     pub fn parse(body: &[u8]) -> Result<Self, InvalidMessage> {
         let mut r = Reader::new(body);

@@ -211,7 +211,9 @@ pub struct Script<'w> {
     pub local: SocketAddr,
     pub inbox: VecDeque<(u64, SocketAddr, Vec<u8>)>,
     pub sent: RefCell<Vec<(SocketAddr, Vec<u8>)>>,
-    /// How many sends fail from now on.
+    /// How many sends are pending for ever, from now on.
+    pub slow_sends: usize,
+    /// How many sends fail, from then on.
     pub failing_sends: usize,
 }
 
@@ -222,6 +224,7 @@ impl<'w> Script<'w> {
             local: addr("192.0.2.1:5683"),
             inbox: VecDeque::new(),
             sent: RefCell::default(),
+            slow_sends: 0,
             failing_sends: 0,
         }
     }
@@ -246,6 +249,10 @@ impl UnconnectedUdp for Script<'_> {
 
     async fn send(&mut self, local: SocketAddr, remote: SocketAddr, data: &[u8]) -> Result<(), ScriptOver> {
         assert_eq!(local, self.local);
+        if self.slow_sends > 0 {
+            self.slow_sends -= 1;
+            std::future::pending::<()>().await;
+        }
         if self.failing_sends > 0 {
             self.failing_sends -= 1;
             return Err(ScriptOver);
@@ -269,5 +276,70 @@ impl UnconnectedUdp for Script<'_> {
 impl PeerLookup for Script<'_> {
     fn peer(&self, _: SocketAddr, _: SocketAddr) -> Option<Peer<'_>> {
         None
+    }
+}
+
+/// The two ends of a cable: a client's, and a server's.
+pub struct Cable<'w> {
+    world: &'w World,
+    to_server: RefCell<VecDeque<Vec<u8>>>,
+    to_client: RefCell<VecDeque<Vec<u8>>>,
+}
+
+impl<'w> Cable<'w> {
+    pub fn new(world: &'w World) -> Self {
+        Self { world, to_server: RefCell::default(), to_client: RefCell::default() }
+    }
+
+    fn send(&self, queue: &RefCell<VecDeque<Vec<u8>>>, data: &[u8]) {
+        queue.borrow_mut().push_back(data.to_vec());
+        // Whoever receives it may have been asked already.
+        self.world.wait_for(self.world.millis());
+    }
+
+    async fn receive(&self, queue: &RefCell<VecDeque<Vec<u8>>>, buffer: &mut [u8]) -> usize {
+        poll_fn(|_| {
+            let Some(datagram) = queue.borrow_mut().pop_front() else {
+                return Poll::Pending;
+            };
+            let len = datagram.len().min(buffer.len());
+            buffer[..len].copy_from_slice(&datagram[..len]);
+            Poll::Ready(datagram.len())
+        })
+        .await
+    }
+}
+
+pub struct ClientEnd<'c, 'w>(pub &'c Cable<'w>);
+
+impl ConnectedUdp for ClientEnd<'_, '_> {
+    type Error = ScriptOver;
+
+    async fn send(&mut self, data: &[u8]) -> Result<(), ScriptOver> {
+        self.0.send(&self.0.to_server, data);
+        Ok(())
+    }
+
+    async fn receive_into(&mut self, buffer: &mut [u8]) -> Result<usize, ScriptOver> {
+        Ok(self.0.receive(&self.0.to_client, buffer).await)
+    }
+}
+
+pub struct ServerEnd<'c, 'w>(pub &'c Cable<'w>);
+
+impl UnconnectedUdp for ServerEnd<'_, '_> {
+    type Error = ScriptOver;
+
+    async fn send(&mut self, _: SocketAddr, _: SocketAddr, data: &[u8]) -> Result<(), ScriptOver> {
+        self.0.send(&self.0.to_client, data);
+        Ok(())
+    }
+
+    async fn receive_into(
+        &mut self,
+        buffer: &mut [u8],
+    ) -> Result<(usize, SocketAddr, SocketAddr), ScriptOver> {
+        let len = self.0.receive(&self.0.to_server, buffer).await;
+        Ok((len, addr("192.0.2.1:5684"), addr("192.0.2.2:40000")))
     }
 }

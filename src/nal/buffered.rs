@@ -1,0 +1,255 @@
+//! What every shell is made of: the associations and the two datagrams on their way through it, without any I/O.
+//!
+//! Each method leaves everything in place for the next one, so a shell may be given up between any two of them and go on
+//! later. A datagram that is to be sent stays the next one until the shell says [`sent`](BufferedConnection::sent), so
+//! nothing is sealed twice. Received records are opened one at a time, as the shell asks for them.
+
+use core::net::{IpAddr, Ipv6Addr, SocketAddr};
+use core::ops::Range;
+
+use rand_core::TryCryptoRng;
+
+use crate::config::Config;
+use crate::connection::{Connection, Event};
+use crate::endpoint::{Endpoint, Path};
+use crate::error::Error;
+use crate::time::Instant;
+
+/// An address that nobody told.
+pub(super) const UNKNOWN: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0);
+
+/// A buffer of `N` bytes, of which `waiting` is still to be sent or to be read.
+struct Datagram<const N: usize> {
+    bytes: [u8; N],
+    waiting: Range<usize>,
+}
+
+impl<const N: usize> Datagram<N> {
+    const fn new() -> Self {
+        const { assert!(N >= Config::MIN_MTU, "N: a datagram buffer must hold a ClientHello") };
+        Self { bytes: [0; N], waiting: 0..0 }
+    }
+
+    /// The first `len` bytes wait. Of a datagram that was too long for the buffer these are all: its last record is
+    /// incomplete, and will be dropped and counted as such.
+    fn fill(&mut self, len: usize) {
+        self.waiting = 0..len.min(N);
+    }
+
+    const fn clear(&mut self) {
+        self.waiting = 0..0;
+    }
+
+    fn waiting(&self) -> Option<&[u8]> {
+        self.bytes.get(self.waiting.clone()).filter(|bytes| !bytes.is_empty())
+    }
+
+    /// Hands what waits to `read`, which tells with its result how many bytes it leaves.
+    fn read<'d, T>(&'d mut self, read: impl FnOnce(&'d mut [u8]) -> (Option<T>, usize)) -> Option<T> {
+        let Range { start, end } = self.waiting;
+        let bytes = self.bytes.get_mut(start..end).filter(|bytes| !bytes.is_empty())?;
+        let (value, left) = read(bytes);
+        self.waiting.start = end.saturating_sub(left);
+        value
+    }
+}
+
+/// A client's connection with its datagrams.
+pub(super) struct BufferedConnection<'a, const N: usize> {
+    connection: Connection<'a>,
+    /// Why nothing more will come.
+    over: Option<Error>,
+    received: Datagram<N>,
+    outgoing: Datagram<N>,
+}
+
+impl<'a, const N: usize> BufferedConnection<'a, N> {
+    pub(super) const fn new(connection: Connection<'a>) -> Self {
+        Self { connection, over: None, received: Datagram::new(), outgoing: Datagram::new() }
+    }
+
+    pub(super) const fn connection(&self) -> &Connection<'a> {
+        &self.connection
+    }
+
+    pub(super) fn is_established(&self) -> bool {
+        self.connection.peer().is_some()
+    }
+
+    /// Fails once nothing more will come.
+    pub(super) const fn check(&self) -> Result<(), Error> {
+        match self.over {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    /// Where to receive the next datagram, once [`next_event`](Self::next_event) has no more of the last.
+    pub(super) const fn buffer(&mut self) -> &mut [u8] {
+        &mut self.received.bytes
+    }
+
+    /// A datagram of `len` bytes is in the buffer.
+    pub(super) fn received(&mut self, len: usize) {
+        self.received.fill(len);
+    }
+
+    /// What the next record brought; `None` when the datagram has no more.
+    pub(super) fn next_event(&mut self, now: Instant) -> Option<Event<'_>> {
+        let Self { connection, over, received, .. } = self;
+        let event = received.read(|datagram| {
+            let mut incoming = connection.receive(datagram, now);
+            let event = incoming.next();
+            (event, incoming.remaining())
+        })?;
+        match &event {
+            Event::Failed(error) => *over = Some(*error),
+            Event::Closed => *over = Some(Error::Closed),
+            Event::Established | Event::Data(_) => {}
+        }
+        Some(event)
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.connection.poll_timeout()
+    }
+
+    /// Does what is due at `now`.
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        if self.poll_timeout().is_some_and(|at| at <= now) {
+            self.over = self.connection.handle_timeout(now).err();
+        }
+    }
+
+    /// The datagram to send next, until [`sent`](Self::sent).
+    pub(super) fn poll_transmit(&mut self) -> Result<Option<&[u8]>, Error> {
+        if self.outgoing.waiting().is_none()
+            && let Some(len) = self.connection.poll_transmit(&mut self.outgoing.bytes)?
+        {
+            self.outgoing.fill(len);
+        }
+        Ok(self.outgoing.waiting())
+    }
+
+    /// The datagram is sent, or lost as any datagram may be.
+    pub(super) const fn sent(&mut self) {
+        self.outgoing.clear();
+    }
+
+    /// Seals `payload` as the datagram to send next. Whatever else was to be sent must be so by now.
+    pub(super) fn seal(&mut self, payload: &[u8]) -> Result<(), Error> {
+        let len = self.connection.send(payload, &mut self.outgoing.bytes)?;
+        self.outgoing.fill(len);
+        Ok(())
+    }
+
+    /// Ends the association; the next datagram to send says so.
+    pub(super) fn close(&mut self) {
+        self.connection.close();
+        self.over = self.over.or(Some(Error::NotConnected));
+    }
+}
+
+/// A server's endpoint with its datagrams.
+pub(super) struct BufferedEndpoint<'a, const H: usize, const S: usize, const N: usize> {
+    endpoint: Endpoint<'a, H, S>,
+    received: Datagram<N>,
+    received_by: Path,
+    outgoing: Datagram<N>,
+    outgoing_by: Path,
+}
+
+impl<'a, const H: usize, const S: usize, const N: usize> BufferedEndpoint<'a, H, S, N> {
+    pub(super) const fn new(endpoint: Endpoint<'a, H, S>) -> Self {
+        let nowhere = Path { local: UNKNOWN, remote: UNKNOWN };
+        Self {
+            endpoint,
+            received: Datagram::new(),
+            received_by: nowhere,
+            outgoing: Datagram::new(),
+            outgoing_by: nowhere,
+        }
+    }
+
+    pub(super) const fn endpoint(&self) -> &Endpoint<'a, H, S> {
+        &self.endpoint
+    }
+
+    pub(super) const fn endpoint_mut(&mut self) -> &mut Endpoint<'a, H, S> {
+        &mut self.endpoint
+    }
+
+    pub(super) fn into_endpoint(self) -> Endpoint<'a, H, S> {
+        self.endpoint
+    }
+
+    /// Where to receive the next datagram, once [`next_event`](Self::next_event) has no more of the last.
+    pub(super) const fn buffer(&mut self) -> &mut [u8] {
+        &mut self.received.bytes
+    }
+
+    /// A datagram of `len` bytes is in the buffer, and came by `path`.
+    pub(super) fn received(&mut self, len: usize, path: Path) {
+        self.received.fill(len);
+        self.received_by = path;
+    }
+
+    /// What the next record brought, and from where; `None` when the datagram has no more.
+    pub(super) fn next_event<R: TryCryptoRng>(
+        &mut self,
+        rng: &mut R,
+        now: Instant,
+    ) -> Option<(Event<'_>, Path)> {
+        let Self { endpoint, received, received_by, .. } = self;
+        let event = received.read(|datagram| {
+            let mut incoming = endpoint.receive(datagram, *received_by, rng, now);
+            let event = incoming.next();
+            (event, incoming.remaining())
+        })?;
+        Some((event, *received_by))
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.endpoint.poll_timeout()
+    }
+
+    /// Does what is due at `now`. The endpoint logs who gave up.
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        if self.poll_timeout().is_some_and(|at| at <= now) {
+            while self.endpoint.handle_timeout(now).is_some() {}
+        }
+    }
+
+    /// The datagram to send next and where to, until [`sent`](Self::sent).
+    pub(super) fn poll_transmit(&mut self) -> Result<Option<(&[u8], Path)>, Error> {
+        if self.outgoing.waiting().is_none()
+            && let Some((len, path)) = self.endpoint.poll_transmit(&mut self.outgoing.bytes)?
+        {
+            self.outgoing.fill(len);
+            self.outgoing_by = path;
+        }
+        Ok(self.outgoing.waiting().map(|datagram| (datagram, self.outgoing_by)))
+    }
+
+    /// The datagram is sent, or lost as any datagram may be.
+    pub(super) const fn sent(&mut self) {
+        self.outgoing.clear();
+    }
+
+    /// Seals `payload` as the datagram to send next, and returns it. Whatever else was to be sent must be so by now.
+    pub(super) fn seal(&mut self, path: Path, payload: &[u8]) -> Result<&[u8], Error> {
+        let len = self.endpoint.send(&path, payload, &mut self.outgoing.bytes)?;
+        self.outgoing.fill(len);
+        self.outgoing_by = path;
+        Ok(self.outgoing.waiting().unwrap_or_default())
+    }
+}
+
+/// Copies a message into the caller's buffer. What does not fit is lost, as it is with any datagram; the length
+/// returned is the whole one's, so that the caller can tell.
+pub(super) fn deliver(message: &[u8], buffer: &mut [u8]) -> usize {
+    for (out, byte) in buffer.iter_mut().zip(message) {
+        *out = *byte;
+    }
+    message.len()
+}

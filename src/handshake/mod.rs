@@ -9,7 +9,7 @@ mod cookie;
 mod flight;
 mod hello_reply;
 mod keys12;
-mod reassembly;
+pub(crate) mod reassembly;
 mod server12;
 mod timer;
 mod transcript;

@@ -73,7 +73,7 @@ impl<'a, U: ConnectedUdp, T: Timer> Client<'a, U, T> {
         Ok(client)
     }
 
-    /// A client whose handshake begins with the first call that waits.
+    /// A client whose handshake begins with the first call that waits. The time for it counts from now.
     ///
     /// # Errors
     /// Those of [`Connection::client`].

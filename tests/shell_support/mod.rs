@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use dtls_psk::{Clock, Config, Instant, Psk, Timer};
 use embedded_io_async::ErrorKind;
+use embedded_nal::{UdpClientStack, UdpFullStack, nb};
 use embedded_nal_async::{ConnectedUdp, UnconnectedUdp};
 use rand_core::{TryCryptoRng, TryRng};
 
@@ -129,7 +130,7 @@ pub struct Datagram {
 pub enum Pending {
     /// Only to wait for a datagram.
     Never,
-    /// Once before it sends, once after it has sent, once before it receives.
+    /// Once before it sends, once after it has sent, once before it receives. A stack blocks every other time.
     Always,
     /// As it comes: every other time or so.
     Sometimes(Repeatable),
@@ -153,6 +154,10 @@ pub struct World {
     pub receive_failures: Cell<usize>,
     /// Sends to this address fail.
     pub unreachable: Cell<Option<SocketAddr>>,
+    /// `connect` and `bind` of a [`Stack`] fail.
+    pub refuses: Cell<bool>,
+    /// How often a [`Stack`] was asked to send or to receive.
+    pub operations: Cell<usize>,
 }
 
 impl World {
@@ -168,6 +173,8 @@ impl World {
             send_failures: Cell::new(0),
             receive_failures: Cell::new(0),
             unreachable: Cell::new(None),
+            refuses: Cell::new(false),
+            operations: Cell::new(0),
         }
     }
 
@@ -243,6 +250,18 @@ impl World {
         if pends {
             self.yield_now().await;
         }
+    }
+
+    /// Whether a [`Stack`] blocks for no reason, which it did the last time or not.
+    fn blocks(&self, blocked: &mut bool) -> bool {
+        self.operations.set(self.operations.get() + 1);
+        let blocks = match &mut *self.pending.borrow_mut() {
+            Pending::Never => false,
+            Pending::Always => !*blocked,
+            Pending::Sometimes(rng) => rng.one_in(2),
+        };
+        *blocked = blocks;
+        blocks
     }
 
     /// Lets everyone else be polled once.
@@ -420,6 +439,100 @@ impl UnconnectedUdp for Socket<'_> {
     async fn receive_into(&mut self, buffer: &mut [u8]) -> Result<(usize, SocketAddr, SocketAddr), Failure> {
         let (len, datagram) = self.next(buffer).await?;
         Ok((len, datagram.to, datagram.from))
+    }
+}
+
+/// A host of a [`World`] as an `embedded-nal` stack.
+pub struct Stack<'w> {
+    pub world: &'w World,
+    pub host: u8,
+    next_port: u16,
+}
+
+impl<'w> Stack<'w> {
+    pub fn new(world: &'w World, host: u8) -> Self {
+        Self { world, host, next_port: 40_000 }
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct StackSocket {
+    local: Option<SocketAddr>,
+    remote: Option<SocketAddr>,
+    send_blocked: bool,
+    receive_blocked: bool,
+}
+
+impl StackSocket {
+    fn local(&self) -> nb::Result<SocketAddr, Failure> {
+        self.local.ok_or(nb::Error::Other(Failure))
+    }
+}
+
+impl UdpClientStack for Stack<'_> {
+    type UdpSocket = StackSocket;
+    type Error = Failure;
+
+    fn socket(&mut self) -> Result<StackSocket, Failure> {
+        Ok(StackSocket::default())
+    }
+
+    fn connect(&mut self, socket: &mut StackSocket, remote: SocketAddr) -> Result<(), Failure> {
+        if self.world.refuses.get() {
+            return Err(Failure);
+        }
+        *socket = StackSocket {
+            local: Some(address(self.host, self.next_port)),
+            remote: Some(remote),
+            ..StackSocket::default()
+        };
+        self.next_port += 1;
+        Ok(())
+    }
+
+    fn send(&mut self, socket: &mut StackSocket, buffer: &[u8]) -> nb::Result<(), Failure> {
+        let remote = socket.remote.ok_or(nb::Error::Other(Failure))?;
+        self.send_to(socket, remote, buffer)
+    }
+
+    fn receive(
+        &mut self,
+        socket: &mut StackSocket,
+        buffer: &mut [u8],
+    ) -> nb::Result<(usize, SocketAddr), Failure> {
+        let local = socket.local()?;
+        if self.world.blocks(&mut socket.receive_blocked) {
+            return Err(nb::Error::WouldBlock);
+        }
+        let (len, datagram) = self.world.receive(&[local], buffer).ok_or(nb::Error::WouldBlock)??;
+        Ok((len, datagram.from))
+    }
+
+    fn close(&mut self, _: StackSocket) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+impl UdpFullStack for Stack<'_> {
+    fn bind(&mut self, socket: &mut StackSocket, local_port: u16) -> Result<(), Failure> {
+        if self.world.refuses.get() {
+            return Err(Failure);
+        }
+        *socket = StackSocket { local: Some(address(self.host, local_port)), ..StackSocket::default() };
+        Ok(())
+    }
+
+    fn send_to(
+        &mut self,
+        socket: &mut StackSocket,
+        remote: SocketAddr,
+        buffer: &[u8],
+    ) -> nb::Result<(), Failure> {
+        let local = socket.local()?;
+        if self.world.blocks(&mut socket.send_blocked) {
+            return Err(nb::Error::WouldBlock);
+        }
+        Ok(self.world.send(local, remote, buffer)?)
     }
 }
 

@@ -13,12 +13,11 @@ use std::io::{ErrorKind, Write};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
 use dtls_psk::nal::asynch::Client;
 use dtls_psk::{CipherSuite, Error as Dtls, Psk, StdClock, coap, nal};
-use embassy_futures::select::{Either, select};
 use embedded_nal_async::UdpStack;
 use getrandom::SysRng;
 use url::Url;
@@ -66,6 +65,11 @@ struct Arguments {
     #[arg(value_parser = parse_uri)]
     uri: Target,
 }
+
+/// The least time for a handshake, whatever -B says: that of the first retransmission.
+const SHORTEST_HANDSHAKE: Duration = Duration::from_secs(1);
+/// The most.
+const LONGEST_HANDSHAKE: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Method {
@@ -115,13 +119,7 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     host::log_to_stderr(log::LevelFilter::Warn, arguments.verbose);
-    let outcome = async_io::block_on(async {
-        match select(request(&arguments), async_io::Timer::after(arguments.break_after)).await {
-            Either::First(outcome) => outcome,
-            Either::Second(_) => Err(format!("gave up after {} s (-B)", arguments.break_after.as_secs_f64())),
-        }
-    });
-    match outcome {
+    match async_io::block_on(request(&arguments)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -136,7 +134,10 @@ async fn request(arguments: &Arguments) -> Result<bool, String> {
     let psk =
         Psk::new(arguments.user.as_bytes(), arguments.key.as_bytes()).map_err(|error| error.to_string())?;
     let keylog = arguments.keylog.as_deref().map(host::KeyLogFile::open).transpose()?;
-    let config = host::config(&arguments.suites, keylog.as_ref());
+    // Whichever of the two takes the time that -B gives says what it waited for.
+    let started = Instant::now();
+    let config = host::config(&arguments.suites, keylog.as_ref())
+        .with_handshake_timeout(arguments.break_after.clamp(SHORTEST_HANDSHAKE, LONGEST_HANDSHAKE));
     let payload: Vec<u8> =
         percent_encoding::percent_decode_str(arguments.payload.as_deref().unwrap_or("")).collect();
 
@@ -153,11 +154,11 @@ async fn request(arguments: &Arguments) -> Result<bool, String> {
         .map_err(|error| format!("{remote} cannot be reached from {local}: {error}"))?;
 
     let clock = StdClock::new();
-    let mut secure = Client::<_, _>::connect(socket, &config, &psk, clock, &mut SysRng)
+    let mut secure = Client::connect(socket, &config, &psk, clock, &mut SysRng)
         .await
         .map_err(|error| explain(&error, remote))?;
     let mut client = coap::Client::new(&mut secure, clock, SysRng);
-    client.set_deadline(arguments.break_after);
+    client.set_deadline(arguments.break_after.saturating_sub(started.elapsed()));
     let reply = match arguments.method {
         Method::Get => client.get(path).await,
         Method::Put => client.put(path, &payload).await,

@@ -59,6 +59,9 @@ pub enum Error {
     PeerMisbehaved(PeerMisbehaved),
     /// There is no established session (yet, or any more).
     NotConnected,
+    /// A label for exported keying material that DTLS itself uses.
+    #[cfg(feature = "exporter")]
+    ReservedLabel,
     /// The peer closed the session (close_notify).
     Closed,
     /// A socket cannot be bound without an endpoint for its peers, or while another one has it.
@@ -140,7 +143,10 @@ impl core::fmt::Display for Error {
             Self::AlertReceived(description) => {
                 write!(f, "the peer ended the connection with alert {description}")?;
                 return f.write_str(match *description {
-                    AlertDescription::DECRYPT_ERROR | AlertDescription::UNKNOWN_PSK_IDENTITY => {
+                    // close_notify in a handshake: how GnuTLS gives up on a flight that it cannot open.
+                    AlertDescription::CLOSE_NOTIFY
+                    | AlertDescription::DECRYPT_ERROR
+                    | AlertDescription::UNKNOWN_PSK_IDENTITY => {
                         ": are identity and key the same on both sides?"
                     }
                     AlertDescription::HANDSHAKE_FAILURE => {
@@ -157,6 +163,8 @@ impl core::fmt::Display for Error {
                 return write!(f, "the peer broke the rules: {reason:?}");
             }
             Self::NotConnected => "there is no established session",
+            #[cfg(feature = "exporter")]
+            Self::ReservedLabel => "this label is one that DTLS itself uses",
             Self::Closed => "the peer closed the session",
             Self::NoStorage => "there is no endpoint for a bound socket, or another one has it",
             Self::SequenceNumbersExhausted => "all record sequence numbers are used up: connect again",

@@ -66,6 +66,8 @@ mod peer;
 mod psk;
 mod record;
 mod stats;
+#[cfg(test)]
+mod test_vectors;
 mod time;
 mod wire;
 

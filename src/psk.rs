@@ -4,6 +4,7 @@ use crate::crypto;
 use crate::error::Error;
 
 /// Reads a cap from the build's environment.
+#[allow(clippy::panic, reason = "it happens while compiling, or never")]
 const fn cap(value: Option<&str>, default: usize) -> usize {
     let Some(value) = value else { return default };
     match usize::from_str_radix(value, 10) {

@@ -29,11 +29,9 @@ impl HmacKey {
     }
 
     /// The MAC over the concatenation of `parts`.
-    pub fn mac(&self, parts: &[&[u8]]) -> [u8; HASH_LEN] {
+    pub fn mac<'p>(&self, parts: impl IntoIterator<Item = &'p [u8]>) -> [u8; HASH_LEN] {
         let mut mac = self.0.clone();
-        for part in parts {
-            mac.update(part);
-        }
+        parts.into_iter().for_each(|part| mac.update(part));
         mac.finalize().into_bytes().into()
     }
 }

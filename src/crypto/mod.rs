@@ -1,9 +1,12 @@
 //! Cipher suites at work: AEAD and nonces, the PRF of DTLS 1.2, constant-time comparison.
 
 pub mod aead;
+pub mod exporter;
 pub mod hmac;
 pub mod prf;
 pub mod provider;
+#[cfg(test)]
+mod tests;
 
 /// Whether two secrets are equal, in a time that says nothing about where they differ. Lengths are not secret.
 pub fn equal(a: &[u8], b: &[u8]) -> bool {

@@ -94,14 +94,15 @@ impl<const H: usize, const S: usize> Default for Storage<H, S> {
 /// let config = Config::default();
 /// let keys = [Psk::new(b"client1", b"hardfault_secure_key")?];
 /// let mut storage = Storage::<2, 16>::new();
-/// let mut endpoint = Endpoint::new(&config, &keys, &mut storage, &mut SysRng)?;
+/// let mut rng = SysRng;
+/// let mut endpoint = Endpoint::new(&config, &keys, &mut storage, &mut rng)?;
 ///
 /// let mut datagram = [0; 1500];
 /// // let (len, remote) = socket.recv_from(&mut datagram);
 /// # let (len, remote) = (0, "127.0.0.1:40000".parse().unwrap());
 /// let path = Path { local: "127.0.0.1:5684".parse().unwrap(), remote };
 /// let now = Instant::from_millis(0);
-/// let mut incoming = endpoint.receive(&mut datagram[..len], path, &mut SysRng, now);
+/// let mut incoming = endpoint.receive(&mut datagram[..len], path, &mut rng, now);
 /// while let Some(event) = incoming.next() {
 ///     match event {
 ///         Event::Established => println!("{:?}", incoming.peer()),
@@ -288,6 +289,24 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
     ) -> Result<Range<usize>, Error> {
         let crypto = self.config.crypto();
         self.session(path)?.seal_in_place(crypto, buf, payload)
+    }
+
+    /// Fills `out` with keying material for another protocol (RFC 5705), as
+    /// [`Connection::export_keying_material`](crate::Connection::export_keying_material) does.
+    ///
+    /// # Errors
+    /// As there.
+    #[cfg(feature = "exporter")]
+    pub fn export_keying_material(
+        &self,
+        path: &Path,
+        label: &[u8],
+        context: Option<&[u8]>,
+        out: &mut [u8],
+    ) -> Result<(), Error> {
+        let at = self.storage.sessions.find(self.hash(path), path);
+        let session = at.and_then(|at| self.storage.sessions.get(at)).ok_or(Error::NotConnected)?;
+        session.value.export(label, context, out)
     }
 
     /// Closes the session at `path`, if there is one: the next [`poll_transmit`](Self::poll_transmit) says close_notify.

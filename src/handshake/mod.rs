@@ -27,6 +27,7 @@ use self::reassembly::Reassembly;
 use self::timer::{Due, Timer};
 use self::transcript::Transcript;
 use crate::config::Config;
+use crate::crypto::exporter::Exporter;
 use crate::error::Error;
 use crate::log::debug;
 use crate::psk::{Identity, Psk, PskStore};
@@ -68,6 +69,7 @@ pub(crate) struct Established {
     pub(crate) write: WriteState,
     /// The flight that this side sent last, where the other may still be missing it.
     pub(crate) last_flight: Option<LastFlight>,
+    pub(crate) exporter: Option<Exporter>,
 }
 
 /// ChangeCipherSpec and Finished of the side that speaks last, kept repeatable after the handshake (RFC 6347 §4.2.4).
@@ -120,6 +122,7 @@ struct Pending {
     verify_data: [u8; VERIFY_DATA_LEN],
     peer_verify_data: [u8; VERIFY_DATA_LEN],
     change_cipher_spec_seen: bool,
+    exporter: Option<Exporter>,
 }
 
 /// A message that is complete and whose turn it is.
@@ -192,6 +195,11 @@ impl Handshake {
         now: Instant,
         stats: &mut Stats,
     ) -> Result<Option<Established>, Error> {
+        // Whoever failed has said so once, to its owner and to the peer, and is deaf from there on.
+        if let State::Failed { .. } = self.core.state {
+            Stats::count(&mut stats.dropped);
+            return Ok(None);
+        }
         let outcome = match (header.epoch, header.content_type) {
             (0, ContentType::Handshake) => self.on_messages(context, 0, body, now, stats),
             (0, ContentType::ChangeCipherSpec) => {
@@ -301,6 +309,9 @@ impl Handshake {
         stats: &mut Stats,
     ) -> Result<(), Error> {
         let core = &mut self.core;
+        if let State::Failed { .. } = core.state {
+            return Ok(());
+        }
         let outcome = match (core.timer.fire(context.config, now), core.remembered) {
             (Due::Nothing, _) => Ok(()),
             (_, Some(description)) => Err(Error::AlertReceived(description)),
@@ -635,6 +646,7 @@ impl Pending {
             verify_data,
             peer_verify_data,
             change_cipher_spec_seen: false,
+            exporter: keys.exporter,
         }
     }
 }

@@ -1,0 +1,13 @@
+//! Against real peers: libcoap, OpenSSL, GnuTLS and Wireshark's decoder, all on the loopback address. `cargo xtask
+//! interop` installs them; one that is missing fails its tests.
+
+mod control;
+mod driver;
+mod gnutls;
+mod libcoap;
+mod openssl;
+mod ours;
+mod peers;
+mod relay;
+mod suite;
+mod tshark;

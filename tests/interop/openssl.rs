@@ -1,0 +1,139 @@
+//! OpenSSL's `s_server` and `s_client`, which send and print plain lines.
+
+use std::{net::SocketAddr, process::Command, time::Duration};
+
+use dtls_psk::{AlertDescription, Config, Error, Psk};
+
+use crate::{
+    driver::{Agreed, Client, Report, Server},
+    peers::{Ended, IDENTITY, KEY, Peer, Scratch, free_ports, hex, program},
+    suite::{CCM_8, GCM, SUITES, Suite},
+};
+
+/// Our identity and key.
+pub fn psk() -> Psk<'static> {
+    Psk::new(IDENTITY.as_bytes(), KEY.as_bytes()).unwrap()
+}
+
+/// A client's patience with a server that falls silent.
+pub fn impatient() -> Config<'static> {
+    Config::default().with_handshake_timeout(Duration::from_secs(4))
+}
+
+/// `s_client` with one suite.
+pub fn s_client(server: SocketAddr, suite: Suite, identity: &str, key: &str) -> Command {
+    let mut command = program("openssl");
+    command.args(["s_client", "-dtls1_2", "-connect", &server.to_string()]);
+    command.args(["-psk_identity", identity, "-psk", &hex(key)]);
+    command.args(["-cipher", suite.openssl]);
+    command
+}
+
+/// Starts `s_server` with one suite, an identity that it expects, and the key that it uses for every identity.
+fn s_server(suite: Suite, identity: &str, key: &str) -> (Peer, SocketAddr) {
+    let address = SocketAddr::from(([127, 0, 0, 1], free_ports(1)));
+    let mut command = program("openssl");
+    command.args(["s_server", "-dtls1_2", "-accept", &address.to_string()]);
+    command.args(["-nocert", "-psk_identity", identity, "-psk", &hex(key)]);
+    command.args(["-cipher", suite.openssl]);
+    let peer = Peer::spawn(&mut command);
+    peer.wait_for("ACCEPT");
+    (peer, address)
+}
+
+/// What `s_server` prints about its session, in plain text.
+fn session(server: &Peer) -> Ended {
+    let end = server.wait_for("-----END SSL SESSION PARAMETERS-----");
+    let said = server.shown();
+    let from = said.find("-----BEGIN SSL SESSION PARAMETERS-----").unwrap();
+    let to = said.find(&end).unwrap() + end.len();
+    let session = Scratch::with("session.pem", &said[from..to]);
+    let mut command = program("openssl");
+    command.args(["sess_id", "-noout", "-text", "-in", session.path()]);
+    Peer::spawn(&mut command).wait()
+}
+
+/// What both sides must have agreed on.
+pub fn agreed(suite: Suite) -> Agreed {
+    Agreed { version: dtls_psk::ProtocolVersion::Dtls12, suite: suite.ours, identity: IDENTITY.into() }
+}
+
+#[test]
+fn our_client_speaks_with_s_server() {
+    for suite in SUITES {
+        let (mut server, address) = s_server(suite, IDENTITY, KEY);
+        // All suites are offered: the server has one of them.
+        let (config, psk) = (Config::default(), psk());
+        let mut client = Client::connect(address, &config, &psk).unwrap();
+        assert_eq!(client.agreed(), agreed(suite));
+        server.wait_for(&format!("CIPHER is {}\n", suite.openssl));
+        session(&server)
+            .must_say("Protocol  : DTLSv1.2\n")
+            .must_say(&format!("Cipher    : {}\n", suite.openssl))
+            .must_say("Extended master secret: yes");
+
+        client.send(b"ping\n");
+        server.wait_for("ping");
+        server.write(b"pong\n");
+        assert_eq!(client.next(), Report::Data(b"pong\n".into()));
+        client.send(b"ping again\n");
+        server.wait_for("ping again");
+        client.close();
+        // Said on close_notify.
+        server.wait_for("DONE");
+    }
+}
+
+#[test]
+fn s_client_speaks_with_our_server() {
+    for suite in SUITES {
+        let server = Server::start(dtls_psk::CipherSuite::ALL, psk());
+        let mut client = Peer::spawn(s_client(server.address, suite, IDENTITY, KEY).arg("-brief"));
+        assert_eq!(server.next(), Report::Established(agreed(suite)));
+        client.wait_for("Protocol version: DTLSv1.2");
+        client.wait_for(&format!("Ciphersuite: {}\n", suite.openssl));
+
+        client.write(b"ping\n");
+        assert_eq!(server.next(), Report::Data(b"ping\n".into()));
+        client.wait_for("PING");
+        client.write(b"Q\n");
+        assert_eq!(server.next(), Report::Closed);
+    }
+}
+
+#[test]
+fn our_server_refuses_s_client_with_a_wrong_key_or_identity() {
+    for (identity, key) in [(IDENTITY, "wrong"), ("stranger", KEY)] {
+        let server = Server::start(dtls_psk::CipherSuite::ALL, psk());
+        let client = Peer::spawn(s_client(server.address, CCM_8, identity, key).arg("-brief"));
+        // Its second flight, a second after the first, is answered.
+        assert_eq!(server.next(), Report::Failed(Error::AuthenticationFailed));
+        client.wait().must_say("alert decrypt error").must_not_say("ESTABLISHED");
+    }
+}
+
+#[test]
+fn our_client_gives_up_on_s_server_with_a_wrong_key() {
+    let (server, address) = s_server(CCM_8, IDENTITY, "wrong");
+    let (config, psk) = (impatient(), psk());
+    let error = Client::connect(address, &config, &psk).err();
+    assert_eq!(error, Some(Error::NoAnswerToKeyExchange));
+    assert!(!server.has_said("CIPHER is"), "{}", server.shown());
+}
+
+#[test]
+fn our_client_and_s_server_without_a_common_suite() {
+    let (server, address) = s_server(GCM, IDENTITY, KEY);
+    let (config, psk) = (Config::coap(), psk());
+    let error = Client::connect(address, &config, &psk).err();
+    assert_eq!(error, Some(Error::AlertReceived(AlertDescription::HANDSHAKE_FAILURE)));
+    server.wait_for("no shared cipher");
+}
+
+#[test]
+fn s_client_and_our_server_without_a_common_suite() {
+    let server = Server::start(&[dtls_psk::CipherSuite::Aes128Ccm8], psk());
+    let client = Peer::spawn(s_client(server.address, GCM, IDENTITY, KEY).arg("-brief"));
+    assert_eq!(server.next(), Report::Failed(Error::NoCommonSuite));
+    client.wait().must_say("alert handshake failure").must_not_say("ESTABLISHED");
+}

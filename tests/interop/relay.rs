@@ -1,0 +1,180 @@
+//! A UDP relay that stands between a client and a server, writes down what passes, and can behave like a bad network.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr, UdpSocket},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+/// How often something happens to a datagram, in percent.
+#[derive(Clone, Copy, Default)]
+pub struct Weather {
+    pub drop: u64,
+    pub duplicate: u64,
+    /// Held back until the next one has passed, or a moment if none comes.
+    pub reorder: u64,
+    /// Where the dice start.
+    pub seed: u64,
+}
+
+/// Nothing is lost.
+pub const FAIR: Weather = Weather { drop: 0, duplicate: 0, reorder: 0, seed: 0 };
+
+/// One datagram that was passed on.
+#[derive(Clone, Debug)]
+pub struct Datagram {
+    pub from_client: bool,
+    pub bytes: Vec<u8>,
+}
+
+/// What happened so far.
+#[derive(Clone, Default)]
+pub struct Record {
+    /// In the order in which they left.
+    pub passed: Vec<Datagram>,
+    pub dropped: usize,
+    pub duplicated: usize,
+    pub reordered: usize,
+}
+
+/// A running relay for one client.
+pub struct Relay {
+    /// Where the client speaks to.
+    pub address: SocketAddr,
+    record: Arc<Mutex<Record>>,
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Relay {
+    /// Stands before a server.
+    pub fn new(server: SocketAddr, weather: Weather) -> Self {
+        let front = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let back = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        back.connect(server).unwrap();
+        let address = front.local_addr().unwrap();
+        let record = Arc::new(Mutex::new(Record::default()));
+        let stop = Arc::new(AtomicBool::new(false));
+        let client = Arc::new(Mutex::new(None));
+
+        let lane = |from_client: bool| Lane {
+            from_client,
+            front: front.try_clone().unwrap(),
+            back: back.try_clone().unwrap(),
+            client: Arc::clone(&client),
+            record: Arc::clone(&record),
+            stop: Arc::clone(&stop),
+            weather,
+            dice: Dice::new(weather.seed ^ u64::from(from_client) << 32),
+            held: None,
+        };
+        let threads = [lane(true), lane(false)].map(|lane| thread::spawn(move || lane.run())).into();
+        Self { address, record, stop, threads }
+    }
+
+    /// What happened so far.
+    pub fn record(&self) -> Record {
+        self.record.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// One direction.
+struct Lane {
+    from_client: bool,
+    front: UdpSocket,
+    back: UdpSocket,
+    client: Arc<Mutex<Option<SocketAddr>>>,
+    record: Arc<Mutex<Record>>,
+    stop: Arc<AtomicBool>,
+    weather: Weather,
+    dice: Dice,
+    held: Option<Vec<u8>>,
+}
+
+impl Lane {
+    fn run(mut self) {
+        let incoming = if self.from_client { self.front.try_clone() } else { self.back.try_clone() }.unwrap();
+        incoming.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        let mut buffer = [0; 2048];
+        while !self.stop.load(Ordering::Relaxed) {
+            match incoming.recv_from(&mut buffer) {
+                Ok((length, from)) => {
+                    if self.from_client {
+                        *self.client.lock().unwrap() = Some(from);
+                    }
+                    self.decide(&buffer[..length]);
+                }
+                // Nothing came for a moment, or an earlier datagram found nobody at its port.
+                Err(_) => self.release(),
+            }
+        }
+    }
+
+    fn decide(&mut self, datagram: &[u8]) {
+        if self.dice.percent(self.weather.drop) {
+            self.record.lock().unwrap().dropped += 1;
+        } else if self.held.is_none() && self.dice.percent(self.weather.reorder) {
+            self.record.lock().unwrap().reordered += 1;
+            self.held = Some(datagram.to_vec());
+        } else {
+            self.pass(datagram);
+            if self.dice.percent(self.weather.duplicate) {
+                self.record.lock().unwrap().duplicated += 1;
+                self.pass(datagram);
+            }
+            self.release();
+        }
+    }
+
+    /// Lets go of what was held back.
+    fn release(&mut self) {
+        if let Some(datagram) = self.held.take() {
+            self.pass(&datagram);
+        }
+    }
+
+    fn pass(&self, datagram: &[u8]) {
+        // Written down before it leaves, so that its answer cannot be written down earlier.
+        self.record
+            .lock()
+            .unwrap()
+            .passed
+            .push(Datagram { from_client: self.from_client, bytes: datagram.to_vec() });
+        let client = *self.client.lock().unwrap();
+        // A port that nobody holds (any more) is no concern of a network.
+        let _ = match client {
+            _ if self.from_client => self.back.send(datagram),
+            Some(client) => self.front.send_to(datagram, client),
+            None => Ok(0),
+        };
+    }
+}
+
+/// A small generator (xorshift64*): the same seed gives the same weather.
+struct Dice(u64);
+
+impl Dice {
+    fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    fn percent(&mut self, percent: u64) -> bool {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % 100 < percent
+    }
+}

@@ -1,0 +1,49 @@
+//! The cipher suites and what each peer calls them.
+
+use dtls_psk::CipherSuite;
+
+/// A cipher suite by all its names.
+#[derive(Clone, Copy, Debug)]
+pub struct Suite {
+    /// In the IANA registry, in our own programs and in Wireshark.
+    pub name: &'static str,
+    /// In the library.
+    pub ours: CipherSuite,
+    /// On the wire.
+    pub number: u16,
+    /// In OpenSSL, and in libcoap where it uses OpenSSL.
+    pub openssl: &'static str,
+    /// In GnuTLS's debug output, and in libcoap's where it uses GnuTLS.
+    pub gnutls: &'static str,
+    /// The cipher in a GnuTLS priority string and in what `gnutls-cli` prints.
+    pub gnutls_cipher: &'static str,
+}
+
+pub const CCM_8: Suite = Suite {
+    name: "TLS_PSK_WITH_AES_128_CCM_8",
+    ours: CipherSuite::Aes128Ccm8,
+    number: 0xC0A8,
+    openssl: "PSK-AES128-CCM8",
+    gnutls: "GNUTLS_PSK_AES_128_CCM_8",
+    gnutls_cipher: "AES-128-CCM-8",
+};
+
+pub const CCM: Suite = Suite {
+    name: "TLS_PSK_WITH_AES_128_CCM",
+    ours: CipherSuite::Aes128Ccm,
+    number: 0xC0A4,
+    openssl: "PSK-AES128-CCM",
+    gnutls: "GNUTLS_PSK_AES_128_CCM",
+    gnutls_cipher: "AES-128-CCM",
+};
+
+pub const GCM: Suite = Suite {
+    name: "TLS_PSK_WITH_AES_128_GCM_SHA256",
+    ours: CipherSuite::Aes128Gcm,
+    number: 0x00A8,
+    openssl: "PSK-AES128-GCM-SHA256",
+    gnutls: "GNUTLS_PSK_AES_128_GCM_SHA256",
+    gnutls_cipher: "AES-128-GCM",
+};
+
+pub const SUITES: [Suite; 3] = [CCM_8, CCM, GCM];

@@ -1,0 +1,24 @@
+//! What the protocol tests share: a simulated network in virtual time, messages written as bytes, and an independent
+//! peer, so that the crate does not only talk to its own encoder.
+//!
+//! Nothing here sleeps, opens a port or draws a random number that the seed does not decide.
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+pub mod craft;
+pub mod net;
+pub mod parse;
+pub mod peer;
+pub mod raw;
+pub mod world;
+
+use rand::SeedableRng;
+use rand::rngs::ChaCha8Rng;
+
+/// A generator that the seed alone decides.
+pub fn seeded(seed: u64) -> ChaCha8Rng {
+    ChaCha8Rng::seed_from_u64(seed)
+}
+
+/// The identity and key of the clients that have nothing special about them.
+pub const IDENTITY: &[u8] = b"c";
+pub const KEY: &[u8] = b"hardfault_secure_key";

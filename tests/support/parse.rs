@@ -1,0 +1,97 @@
+//! Reads what the crate sends, without the crate's own parser. Anything malformed is a failed test.
+
+/// A record as it travelled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    pub content_type: u8,
+    pub version: [u8; 2],
+    pub epoch: u16,
+    pub sequence_number: u64,
+    pub body: Vec<u8>,
+}
+
+/// A handshake message or a fragment of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    pub msg_type: u8,
+    pub length: usize,
+    pub message_seq: u16,
+    pub offset: usize,
+    pub body: Vec<u8>,
+}
+
+pub fn records(mut datagram: &[u8]) -> Vec<Record> {
+    let mut records = Vec::new();
+    while !datagram.is_empty() {
+        let number = |range: std::ops::Range<usize>| {
+            datagram[range].iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte))
+        };
+        let len = number(11..13) as usize;
+        records.push(Record {
+            content_type: datagram[0],
+            version: [datagram[1], datagram[2]],
+            epoch: number(3..5) as u16,
+            sequence_number: number(5..11),
+            body: datagram[13..13 + len].to_vec(),
+        });
+        datagram = &datagram[13 + len..];
+    }
+    records
+}
+
+pub fn messages(mut body: &[u8]) -> Vec<Message> {
+    let mut messages = Vec::new();
+    while !body.is_empty() {
+        let number = |range: std::ops::Range<usize>| {
+            body[range].iter().fold(0_usize, |number, byte| number << 8 | usize::from(*byte))
+        };
+        let (length, offset, len) = (number(1..4), number(6..9), number(9..12));
+        assert!(offset + len <= length, "a fragment that reaches past its message");
+        messages.push(Message {
+            msg_type: body[0],
+            length,
+            message_seq: number(4..6) as u16,
+            offset,
+            body: body[12..12 + len].to_vec(),
+        });
+        body = &body[12 + len..];
+    }
+    messages
+}
+
+/// The plaintext handshake messages of one datagram.
+pub fn plain_messages(datagram: &[u8]) -> Vec<Message> {
+    let is_plain = |record: &Record| record.content_type == super::craft::HANDSHAKE && record.epoch == 0;
+    records(datagram)
+        .iter()
+        .filter(|record| is_plain(record))
+        .flat_map(|record| messages(&record.body))
+        .collect()
+}
+
+/// The types of the plaintext handshake messages in `datagrams`.
+pub fn message_types(datagrams: &[Vec<u8>]) -> Vec<u8> {
+    datagrams.iter().flat_map(|datagram| plain_messages(datagram)).map(|message| message.msg_type).collect()
+}
+
+/// Level and description of a datagram that is one plaintext alert.
+pub fn plain_alert(datagram: &[u8]) -> Option<(u8, u8)> {
+    match records(datagram).as_slice() {
+        [Record { content_type: super::craft::ALERT, epoch: 0, body, .. }] => match body.as_slice() {
+            [level, description] => Some((*level, *description)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The cookie of a datagram that is a HelloVerifyRequest.
+pub fn cookie(datagram: &[u8]) -> Option<Vec<u8>> {
+    let messages = plain_messages(datagram);
+    let [message] = messages.as_slice() else { return None };
+    (message.msg_type == super::craft::HELLO_VERIFY_REQUEST).then(|| {
+        assert_eq!(message.body[..2], super::craft::DTLS10, "the version that RFC 6347 §4.2.1 asks for");
+        assert_eq!(usize::from(message.body[2]), message.body.len() - 3);
+        message.body[3..].to_vec()
+    })
+}

@@ -716,6 +716,12 @@ fn a_server_goes_on_after_it_said_goodbye() {
     let mut client = Client::new(client.into_socket(), &CONFIG, &psk, &world, &mut Repeatable(9)).unwrap();
     world.run_with(client.handshake(), echo(&mut server)).unwrap();
 
+    // Taken apart and put together, it still knows its peers.
+    let (socket, endpoint) = server.into_parts();
+    let mut server = Server::new(socket, endpoint, &world, Repeatable(5));
+    world.run(server.send(SERVER, client_address(), b"hello")).unwrap();
+    assert_eq!(world.run(client.receive_into(&mut [])), Ok(5));
+
     // Revoked through the endpoint; the next call tells the peer.
     server.endpoint_mut().revoke(b"client1");
     assert!(once(server.receive_into(&mut [])).is_none());

@@ -261,9 +261,9 @@ impl<'a, U, T, R, const H: usize, const S: usize, const N: usize> Server<'a, U, 
         self.association.endpoint_mut()
     }
 
-    /// Gives the socket back.
-    pub fn into_socket(self) -> U {
-        self.socket
+    /// Gives the socket and the endpoint back.
+    pub fn into_parts(self) -> (U, Endpoint<'a, H, S>) {
+        (self.socket, self.association.into_endpoint())
     }
 }
 

@@ -45,7 +45,7 @@ impl Repeatable {
     }
 
     pub fn one_in(&mut self, of: u64) -> bool {
-        self.number() % of == 0
+        self.number().is_multiple_of(of)
     }
 }
 

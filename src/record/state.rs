@@ -48,7 +48,8 @@ impl PlainWriter {
     }
 }
 
-/// Seals the records that leave.
+/// Seals the records that leave. Of two clones, only one may ever seal.
+#[derive(Clone)]
 pub(crate) struct WriteState {
     suite: CipherSuite,
     key: AeadKey,
@@ -158,6 +159,7 @@ impl Dropped {
 }
 
 /// Opens the records that arrive.
+#[derive(Clone)]
 pub(crate) struct ReadState {
     suite: CipherSuite,
     key: AeadKey,

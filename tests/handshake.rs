@@ -403,6 +403,24 @@ fn a_forged_proof_does_not_end_the_handshake() {
     world.assert_raw_data_flows(path(0), &mut raw);
 }
 
+/// The network damages the client's flight, and then copies it: that is one failed flight, not two.
+#[test]
+fn a_copy_of_a_damaged_flight_does_not_end_the_handshake() {
+    let mut world = Small::new(26);
+    let mut raw = RawClient::new(IDENTITY, KEY, 26);
+    world.raw_hello(path(0), &mut raw);
+    let mut damaged = raw.key_flight();
+    *damaged.last_mut().unwrap() ^= 1;
+    for _ in 0..5 {
+        assert!(world.hit(path(0), &damaged).is_empty());
+    }
+    assert_eq!(world.server.handshakes(), 1);
+    let flight = raw.key_flight();
+    let last = world.hit(path(0), &flight);
+    raw.take_last_flight(&last);
+    world.assert_raw_data_flows(path(0), &mut raw);
+}
+
 /// A client remembers an alert that nobody authenticated, and believes it at its next timeout, unless the server goes on.
 #[test]
 fn an_unauthenticated_alert_ends_a_handshake_at_the_next_timeout_only() {

@@ -214,11 +214,11 @@ impl Handshake {
             }
             (1, ContentType::Handshake) => match self.core.open(context, header, body) {
                 Ok(body) => self.on_messages(context, 1, body, now, stats),
-                Err(reason) => self.core.on_dropped(reason, stats).map(|()| None),
+                Err(reason) => self.core.on_dropped(header, reason, stats).map(|()| None),
             },
             (1, ContentType::Alert) => match self.core.open(context, header, body) {
                 Ok(body) => on_authenticated_alert(body, stats).map(|()| None),
-                Err(reason) => self.core.on_dropped(reason, stats).map(|()| None),
+                Err(reason) => self.core.on_dropped(header, reason, stats).map(|()| None),
             },
             _ => {
                 Stats::count(&mut stats.dropped);
@@ -590,10 +590,10 @@ impl Core {
         pending.read.open(context.config.crypto(), header, body)
     }
 
-    fn on_dropped(&mut self, reason: Dropped, stats: &mut Stats) -> Result<(), Error> {
+    fn on_dropped(&mut self, header: &RecordHeader, reason: Dropped, stats: &mut Stats) -> Result<(), Error> {
         reason.count(stats);
         match (&mut self.state, reason) {
-            (State::ServerAwaitsFinished(seen), Dropped::Forged) => seen.on_unopened(),
+            (State::ServerAwaitsFinished(seen), Dropped::Forged) => seen.on_unopened(header.sequence_number),
             _ => Ok(()),
         }
     }

@@ -38,6 +38,10 @@ impl CookieJar {
 
     /// Whether the hello carries a cookie of this period or of the last one.
     pub(crate) fn check(&self, remote: SocketAddr, hello: &ClientHello<'_>, now: Instant) -> bool {
+        // Most hellos have none yet, and cost no hash.
+        if hello.cookie.len() != COOKIE_LEN {
+            return false;
+        }
         let period = now.as_millis() / PERIOD_MILLIS;
         [Some(period), period.checked_sub(1)]
             .into_iter()

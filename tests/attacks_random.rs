@@ -208,3 +208,76 @@ fn datagrams_to_a_client_in_each_state() {
     println!("{sent} datagrams, {answered} answers, {failed} handshakes failed");
     assert!(sent >= 5 * PER_STATE && answered > 1_000 && failed > 1_000);
 }
+
+/// Somebody who holds the key and sends what it likes under it: its own association may end of it, and nothing else.
+#[test]
+fn authentic_nonsense() {
+    let plaintexts = |rng: &mut ChaCha8Rng| -> (u8, Vec<u8>) {
+        let mut body = vec![0; rng.random_range(0..60)];
+        rng.fill_bytes(&mut body);
+        let content_type = *[20, 21, 22, 22, 22, 23].choose(rng).unwrap();
+        if content_type == HANDSHAKE && rng.random_ratio(3, 4) {
+            let msg_type = *[0, 1, 2, 3, 12, 14, 16, 20, 99].choose(rng).unwrap();
+            let (length, offset) = (rng.random_range(0..100), rng.random_range(0..50));
+            body = match rng.random_range(0..3) {
+                0 => message(msg_type, rng.random_range(0..6), &body),
+                1 => fragment(msg_type, length, rng.random_range(0..6), offset, &body),
+                _ => header(msg_type, length, 3, offset, rng.random_range(0..100)),
+            };
+        }
+        (content_type, body)
+    };
+    let (mut ended, mut delivered) = (0, 0);
+    for state in [ServerState::AwaitsFinished, ServerState::Established, ServerState::Rebooted] {
+        for seed in 0..150 {
+            let mut rng = seeded(3_000 + seed);
+            let mut scene = ServerScene::new(state, 3_000 + seed);
+            for _ in 0..40 {
+                let (content_type, plaintext) = plaintexts(&mut rng);
+                let datagram = scene.victim.side.seal(content_type, &plaintext);
+                let told = scene.world.log.len();
+                scene.attack(&datagram);
+                for (_, note) in &scene.world.log[told..] {
+                    match note {
+                        Note::Data(data) if state == ServerState::Established => {
+                            assert_eq!((content_type, data), (APPLICATION_DATA, &plaintext));
+                            delivered += 1;
+                        }
+                        Note::Closed | Note::Failed(_) => ended += 1,
+                        other => panic!("{state:?}: {other:?}"),
+                    }
+                }
+            }
+            if let Some(old) = &mut scene.old {
+                scene.world.assert_raw_data_flows(support::world::path(0), old);
+            }
+            scene.leaves_nothing_behind();
+        }
+    }
+    for state in [ClientState::AwaitsFinished, ClientState::Established] {
+        for seed in 0..150 {
+            let mut rng = seeded(4_000 + seed);
+            let mut scene = ClientScene::new(state, 4_000 + seed);
+            let change = scene.against.server.side.plain(CHANGE_CIPHER_SPEC, &[1]);
+            scene.attack(&change);
+            for _ in 0..40 {
+                let (content_type, plaintext) = plaintexts(&mut rng);
+                let datagram = scene.against.server.side.seal(content_type, &plaintext);
+                let told = scene.against.client.log.len();
+                scene.attack(&datagram);
+                for note in &scene.against.client.log[told..] {
+                    match note {
+                        Note::Data(data) if state == ClientState::Established => {
+                            assert_eq!((content_type, data), (APPLICATION_DATA, &plaintext));
+                            delivered += 1;
+                        }
+                        Note::Closed | Note::Failed(_) => ended += 1,
+                        other => panic!("{state:?}: {other:?}"),
+                    }
+                }
+            }
+        }
+    }
+    println!("{ended} associations ended, {delivered} payloads delivered");
+    assert!(ended > 20 && delivered > 1_000);
+}

@@ -137,8 +137,6 @@ fn each_flight_has_a_timer_of_its_own() {
     let mut against = AgainstRaw::with_config(5, LONG);
     against.client.transmit();
     against.pass(20 * SECOND);
-    let hello = record(HANDSHAKE, 0, 0, &message(CLIENT_HELLO, 0, &[]));
-    drop(hello);
     let request = against.server.hello_verify_request(DTLS10, b"cookie");
     let start = against.now;
     assert_eq!(against.hit(&request).len(), 1);
@@ -411,12 +409,15 @@ fn messages_in_one_record_and_records_in_one_datagram() {
     }
 }
 
+/// Writes the next datagram of either end.
+type Poll<'a> = &'a mut dyn FnMut(&mut [u8]) -> Result<Option<usize>, Error>;
+
 /// A buffer that is too small loses nothing: the error says how much would do, and that much does.
 #[test]
 fn a_buffer_that_is_too_small_loses_nothing() {
     let mut world = Small::with_config(12, Config::new().with_identity_hint(b"hint"));
     let client = world.client();
-    let transmit = |poll: &mut dyn FnMut(&mut [u8]) -> Result<Option<usize>, Error>| {
+    let transmit = |poll: Poll<'_>| {
         let mut sent = Vec::new();
         loop {
             let mut size = 0;
@@ -454,8 +455,7 @@ fn a_buffer_that_is_too_small_loses_nothing() {
         let server = &mut world.server;
         let sent = transmit(&mut |buf| Ok(server.poll_transmit(buf)?.map(|(len, _)| len)));
         let now = world.now;
-        for datagram in sent {
-            let mut datagram = datagram;
+        for mut datagram in sent {
             let events = world.clients[client].connection.receive(&mut datagram, now);
             events.for_each(drop);
         }

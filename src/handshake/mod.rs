@@ -222,7 +222,7 @@ impl Handshake {
             }
             (1, ContentType::Handshake) => match self.core.open(context, header, body) {
                 Ok(body) => self.on_messages(context, 1, body, now, stats),
-                Err(reason) => self.core.on_unopened(reason, stats).map(|()| None),
+                Err(reason) => self.core.on_unopened(header, reason, stats).map(|()| None),
             },
             (1, ContentType::Alert) => match self.core.open(context, header, body) {
                 Ok(body) => receive::on_authenticated_alert(body, stats).map(|()| None),

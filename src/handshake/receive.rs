@@ -71,10 +71,15 @@ impl Core {
     }
 
     /// The record that should be the Finished was dropped.
-    pub(super) fn on_unopened(&mut self, reason: Dropped, stats: &mut Stats) -> Result<(), Error> {
+    pub(super) fn on_unopened(
+        &mut self,
+        header: &RecordHeader,
+        reason: Dropped,
+        stats: &mut Stats,
+    ) -> Result<(), Error> {
         reason.count(stats);
         match (&mut self.state, reason) {
-            (State::ServerAwaitsFinished(seen), Dropped::Forged) => seen.on_unopened(),
+            (State::ServerAwaitsFinished(seen), Dropped::Forged) => seen.on_unopened(header.sequence_number),
             _ => Ok(()),
         }
     }

@@ -126,9 +126,10 @@ pub(super) struct KeyExchangeSeen {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Proof {
     Awaited,
-    Failed,
-    /// Failed, and the client has sent its flight again since.
-    Repeated,
+    /// The record with this number failed.
+    Failed(u64),
+    /// The record with this number failed, and the client has sent its flight again since.
+    Repeated(u64),
 }
 
 impl KeyExchangeSeen {
@@ -137,17 +138,19 @@ impl KeyExchangeSeen {
     }
 
     pub(super) fn on_repeated_flight(&mut self) {
-        if self.proof == Proof::Failed {
-            self.proof = Proof::Repeated;
+        if let Proof::Failed(number) = self.proof {
+            self.proof = Proof::Repeated(number);
         }
     }
 
     /// The record that should be the Finished did not open.
-    pub(super) fn on_unopened(&mut self) -> Result<(), Error> {
-        if self.proof == Proof::Repeated {
-            return Err(Error::AuthenticationFailed);
+    pub(super) fn on_unopened(&mut self, sequence_number: u64) -> Result<(), Error> {
+        match self.proof {
+            Proof::Awaited => self.proof = Proof::Failed(sequence_number),
+            // A client sends it again under a new number. The same one is a copy that the network made.
+            Proof::Repeated(number) if number != sequence_number => return Err(Error::AuthenticationFailed),
+            Proof::Failed(_) | Proof::Repeated(_) => {}
         }
-        self.proof = Proof::Failed;
         Ok(())
     }
 }

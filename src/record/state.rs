@@ -197,3 +197,42 @@ impl ReadState {
         Ok(data)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{PlainWriter, WriteState};
+    use crate::crypto::aead::AeadKey;
+    use crate::crypto::provider::RustCrypto;
+    use crate::wire::record::{ContentType, HEADER_LEN, MAX_SEQUENCE_NUMBER};
+    use crate::{CipherSuite, Error};
+
+    /// The last number is used once; then sending ends, for data and alerts alike (RFC 6347 §4.1).
+    #[test]
+    fn numbers_are_never_used_twice() {
+        let mut write = WriteState::new(CipherSuite::Aes128Ccm8, AeadKey { key: [1; 16], salt: [2; 4] }, 1);
+        write.next = MAX_SEQUENCE_NUMBER;
+        let mut buf = [0; 64];
+        let len = write.seal(&RustCrypto, ContentType::ApplicationData, [b"last", &[]], &mut buf).unwrap();
+        assert_eq!(buf[5..11], [0xFF; 6]);
+        assert_eq!(buf[HEADER_LEN..HEADER_LEN + 8], [0, 1, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF]);
+        assert_eq!(len, 33);
+        for content_type in [ContentType::ApplicationData, ContentType::Alert, ContentType::Handshake] {
+            let before = buf;
+            let outcome = write.seal_in_place(&RustCrypto, content_type, &mut buf, 21..25);
+            assert_eq!(outcome, Err(Error::SequenceNumbersExhausted));
+            assert_eq!(buf, before);
+        }
+    }
+
+    /// Plaintext records take their first number from the peer, so theirs may come to the end, and wrap.
+    #[test]
+    fn plaintext_numbers_wrap() {
+        let mut plain = PlainWriter::starting_at(MAX_SEQUENCE_NUMBER);
+        let mut buf = [0; 15];
+        assert_eq!(plain.write(ContentType::Alert, [&[2, 40], &[]], &mut buf), Some(15));
+        assert_eq!(buf[5..11], [0xFF; 6]);
+        assert_eq!(plain.write(ContentType::Alert, [&[2], &[40]], &mut buf), Some(15));
+        assert_eq!(buf[5..11], [0; 6]);
+        assert_eq!(plain.write(ContentType::Alert, [&[2, 40], &[]], &mut buf[..14]), None);
+    }
+}

@@ -39,7 +39,8 @@ fn handshakes(c: &mut Criterion) {
         let psk = Psk::new(b"client_identity", b"0123456789abcdef").expect("within the bounds");
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let mut storage = Storage::new();
-        let mut server = Server::new(&config, &psk, &mut storage, &mut rng).expect("the configuration is valid");
+        let mut server =
+            Server::new(&config, &psk, &mut storage, &mut rng).expect("the configuration is valid");
         let path = Path { local: ([127, 0, 0, 1], 5684).into(), remote: ([127, 0, 0, 1], 40_000).into() };
         group.bench_function(suite.name(), |b| {
             b.iter(|| handshake_of_both(&config, &psk, &mut server, &mut rng, path))

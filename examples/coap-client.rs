@@ -154,7 +154,7 @@ async fn request(arguments: &Arguments) -> Result<bool, String> {
         .map_err(|error| format!("{remote} cannot be reached from {local}: {error}"))?;
 
     let clock = StdClock::new();
-    let mut secure = Client::<_, _>::connect(socket, &config, &psk, clock, &mut SysRng)
+    let mut secure = Client::connect(socket, &config, &psk, clock, &mut SysRng)
         .await
         .map_err(|error| explain(&error, remote))?;
     let mut client = coap::Client::new(&mut secure, clock, SysRng);

@@ -105,7 +105,7 @@ where
     let mut memory = Memory::new();
     let endpoint = Endpoint::new(&config, &keys, &mut memory, &mut SysRng)?;
     let clock = StdClock::new();
-    let mut secure = Server::<_, _, _, 16, 64>::new(socket, endpoint, clock, SysRng);
+    let mut secure = Server::new(socket, endpoint, clock, SysRng);
     let mut resources = resources(SimulatedBoard::default());
     Err(coap::Server::new(&mut secure, clock, SysRng).run(&mut resources).await.into())
 }

@@ -39,7 +39,7 @@ async fn serve(socket: impl UnconnectedUdp<Error: 'static>) -> Result<(), Failur
     let key = Psk::new(IDENTITY, KEY)?;
     let mut storage = Storage::<2, 4>::new();
     let endpoint = Endpoint::new(&config, &key, &mut storage, &mut SysRng)?;
-    let mut secure = Server::<_, _, _, 2, 4>::new(socket, endpoint, StdClock::new(), SysRng);
+    let mut secure = Server::new(socket, endpoint, StdClock::new(), SysRng);
     let mut resources = resources(SimulatedBoard::default());
     Err(coap::Server::new(&mut secure, StdClock::new(), SysRng).run(&mut resources).await.into())
 }
@@ -54,7 +54,7 @@ async fn ask(server: core::net::SocketAddr) -> Result<(), Failure> {
     let bytes = Cell::new(0);
     let socket = Counted { socket, bytes: &bytes };
     let started = Instant::now();
-    let mut secure = Client::<_, _>::connect(socket, &config, &psk, StdClock::new(), &mut SysRng).await?;
+    let mut secure = Client::connect(socket, &config, &psk, StdClock::new(), &mut SysRng).await?;
     let took = started.elapsed();
     let peer = secure.peer().ok_or("the handshake is done, so there is a peer")?;
     println!("handshake {peer}");
@@ -71,7 +71,7 @@ async fn ask(server: core::net::SocketAddr) -> Result<(), Failure> {
 
     let wrong = Psk::new(IDENTITY, b"not the key")?;
     let (_, socket) = Stack::default().connect(server).await?;
-    match Client::<_, _>::connect(socket, &config, &wrong, StdClock::new(), &mut SysRng).await {
+    match Client::connect(socket, &config, &wrong, StdClock::new(), &mut SysRng).await {
         Ok(_) => Err("the server accepted a wrong key".into()),
         Err(error) => {
             println!("wrong key refused: {error}");

@@ -59,6 +59,9 @@ pub enum Error {
     PeerMisbehaved(PeerMisbehaved),
     /// There is no established session (yet, or any more).
     NotConnected,
+    /// A label for exported keying material that DTLS itself uses.
+    #[cfg(feature = "exporter")]
+    ReservedLabel,
     /// The peer closed the session (close_notify).
     Closed,
     /// A socket cannot be bound without an endpoint for its peers, or while another one has it.
@@ -160,6 +163,8 @@ impl core::fmt::Display for Error {
                 return write!(f, "the peer broke the rules: {reason:?}");
             }
             Self::NotConnected => "there is no established session",
+            #[cfg(feature = "exporter")]
+            Self::ReservedLabel => "this label is one that DTLS itself uses",
             Self::Closed => "the peer closed the session",
             Self::NoStorage => "there is no endpoint for a bound socket, or another one has it",
             Self::SequenceNumbersExhausted => "all record sequence numbers are used up: connect again",

@@ -175,6 +175,26 @@ impl<'a> Connection<'a> {
         self.session()?.seal_in_place(crypto, buf, payload)
     }
 
+    /// Fills `out` with keying material for another protocol (RFC 5705), the same on both sides: for this `label`, and for
+    /// this `context`, of 65,535 bytes at most, if there is one. An empty context is not the same as none.
+    ///
+    /// # Errors
+    /// [`Error::NotConnected`]; [`Error::ReservedLabel`] for a label that DTLS itself uses;
+    /// [`PeerMisbehaved::NoExtendedMasterSecret`](crate::PeerMisbehaved::NoExtendedMasterSecret) with a peer that does
+    /// not know RFC 7627, as what is exported would not be bound to this session.
+    #[cfg(feature = "exporter")]
+    pub fn export_keying_material(
+        &self,
+        label: &[u8],
+        context: Option<&[u8]>,
+        out: &mut [u8],
+    ) -> Result<(), Error> {
+        match &self.state {
+            State::Session(session) => session.export(label, context, out),
+            State::Handshake(_) => Err(Error::NotConnected),
+        }
+    }
+
     /// Closes the session: the next [`poll_transmit`](Self::poll_transmit) says close_notify. A handshake is given up
     /// without a word.
     pub fn close(&mut self) {

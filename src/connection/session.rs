@@ -2,8 +2,11 @@
 
 use core::ops::Range;
 
+use crate::crypto::exporter::Exporter;
 use crate::crypto::provider::CryptoProvider;
 use crate::error::Error;
+#[cfg(feature = "exporter")]
+use crate::error::PeerMisbehaved;
 use crate::handshake::{self, Established, LastFlight};
 use crate::log::debug;
 use crate::peer::{Peer, SessionId};
@@ -26,6 +29,8 @@ pub(crate) struct Session {
     last_flight: Option<LastFlight>,
     due: Due,
     state: State,
+    #[cfg_attr(not(feature = "exporter"), expect(dead_code, reason = "it is empty then"))]
+    exporter: Option<Exporter>,
 }
 
 /// What the session has to send by itself.
@@ -57,10 +62,10 @@ pub(crate) enum Received<'d> {
 
 impl Session {
     pub(crate) fn new(id: SessionId, established: Established) -> Self {
-        let Established { identity, read, write, last_flight } = established;
+        let Established { identity, read, write, last_flight, exporter } = established;
         // Where this side speaks last, its flight has yet to go out for the first time.
         let due = Due { last_flight: last_flight.is_some(), ..Due::default() };
-        Self { id, identity, read, write, last_flight, due, state: State::Open }
+        Self { id, identity, read, write, last_flight, due, state: State::Open, exporter }
     }
 
     pub(crate) fn peer(&self) -> Peer<'_> {
@@ -201,6 +206,16 @@ impl Session {
         debug!("-> Alert {:?}", alert.description);
         let written = self.write.seal(crypto, ContentType::Alert, [&alert.to_bytes(), &[]], buf);
         said(due, written)
+    }
+
+    /// Exports keying material.
+    #[cfg(feature = "exporter")]
+    pub(crate) fn export(&self, label: &[u8], context: Option<&[u8]>, out: &mut [u8]) -> Result<(), Error> {
+        if !self.is_open() {
+            return Err(Error::NotConnected);
+        }
+        let exporter = self.exporter.as_ref().ok_or(PeerMisbehaved::NoExtendedMasterSecret)?;
+        exporter.export(label, context, out)
     }
 
     /// Seals application data that lies in the middle of `buf`.

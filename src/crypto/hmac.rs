@@ -45,55 +45,76 @@ impl HmacKey {
     }
 
     /// The MAC over the concatenation of `parts`.
-    pub fn mac(&self, parts: &[&[u8]]) -> [u8; HASH_LEN] {
-        let mut block = [0; BLOCK_LEN];
-        let hash = finish(self.inner, parts, &mut block);
-        let mac = finish(self.outer, &[&hash], &mut block);
-        // What `Zeroizing` does, but not byte by byte: it takes a twentieth of a handshake.
-        block.fill(0);
-        zeroize::optimization_barrier(&block);
+    pub fn mac<'p>(&self, parts: impl IntoIterator<Item = &'p [u8]>) -> [u8; HASH_LEN] {
+        let mut hasher = Hasher { state: self.inner, block: [0; BLOCK_LEN], len: BLOCK_LEN };
+        parts.into_iter().for_each(|part| hasher.update(part));
+        let hash = hasher.finish();
+        (hasher.state, hasher.len) = (self.outer, BLOCK_LEN);
+        hasher.update(&hash);
+        let mac = hasher.finish();
+        hasher.wipe();
         mac
     }
 }
 
-/// The hash of a block, which has led to `state`, and of `parts` behind it (FIPS 180-4 §5.1.1 and §6.2). `block` is
-/// where the blocks of `parts` are put together.
-fn finish(mut state: [u32; 8], parts: &[&[u8]], block: &mut [u8; BLOCK_LEN]) -> [u8; HASH_LEN] {
-    let (mut filled, mut len) = (0, BLOCK_LEN);
-    for part in parts {
-        len += part.len();
-        let mut part = *part;
-        while let Some(free) = block.get_mut(filled..) {
+/// SHA-256 that goes on from a state (FIPS 180-4 §6.2).
+struct Hasher {
+    state: [u32; 8],
+    /// The last block, as far as it has come.
+    block: [u8; BLOCK_LEN],
+    /// Length in bytes of everything, from the first block on.
+    len: usize,
+}
+
+impl Hasher {
+    fn update(&mut self, mut part: &[u8]) {
+        while let Some(free) = self.block.get_mut(self.len % BLOCK_LEN..) {
             let Some((head, rest)) = part.split_at_checked(free.len()) else {
                 let (free, _) = free.split_at_mut(part.len());
                 free.copy_from_slice(part);
-                filled += part.len();
+                self.len += part.len();
                 break;
             };
             free.copy_from_slice(head);
-            compress256(&mut state, core::slice::from_ref(block));
-            (part, filled) = (rest, 0);
+            self.len += head.len();
+            self.compress();
+            part = rest;
         }
     }
 
-    // One bit that is set, zeros, and the length in bits, in another block where this one has no room for it.
-    let (_, free) = block.split_at_mut(filled);
-    free.fill(0);
-    if let Some(first) = free.first_mut() {
-        *first = 0x80;
-    }
-    if filled >= LENGTH_AT {
-        compress256(&mut state, core::slice::from_ref(block));
-        block.fill(0);
-    }
-    if let Some(end) = block.last_chunk_mut() {
-        *end = (8 * len as u64).to_be_bytes();
-    }
-    compress256(&mut state, core::slice::from_ref(block));
+    /// Pads with one bit that is set, zeros, and the length in bits (FIPS 180-4 §5.1.1), in another block where this
+    /// one has no room for it.
+    fn finish(&mut self) -> [u8; HASH_LEN] {
+        let filled = self.len % BLOCK_LEN;
+        let (_, free) = self.block.split_at_mut(filled);
+        free.fill(0);
+        if let Some(first) = free.first_mut() {
+            *first = 0x80;
+        }
+        if filled >= LENGTH_AT {
+            self.compress();
+            self.block.fill(0);
+        }
+        if let Some(end) = self.block.last_chunk_mut() {
+            *end = (8 * self.len as u64).to_be_bytes();
+        }
+        self.compress();
 
-    let mut hash = [0; HASH_LEN];
-    for (out, word) in hash.as_chunks_mut().0.iter_mut().zip(state) {
-        *out = word.to_be_bytes();
+        let mut hash = [0; HASH_LEN];
+        for (out, word) in hash.as_chunks_mut().0.iter_mut().zip(self.state) {
+            *out = word.to_be_bytes();
+        }
+        hash
     }
-    hash
+
+    fn compress(&mut self) {
+        compress256(&mut self.state, core::slice::from_ref(&self.block));
+    }
+
+    /// What `Zeroizing` would do, but not byte by byte, which takes a twentieth of a handshake.
+    fn wipe(&mut self) {
+        self.state.fill(0);
+        self.block.fill(0);
+        zeroize::optimization_barrier(self);
+    }
 }

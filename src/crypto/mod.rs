@@ -1,6 +1,7 @@
 //! Cipher suites at work: AEAD and nonces, the PRF of DTLS 1.2, constant-time comparison.
 
 pub mod aead;
+pub mod exporter;
 pub mod hmac;
 pub mod prf;
 pub mod provider;

@@ -14,19 +14,19 @@ impl Prf {
         Self(HmacKey::new(secret))
     }
 
-    /// Fills `out` with `PRF(secret, label, seed)`, where the seed is the concatenation of `seed`'s two parts.
-    pub fn expand(&self, label: &[u8], seed: [&[u8]; 2], out: &mut [u8]) {
-        let [first, second] = seed;
+    /// Fills `out` with `PRF(secret, label, seed)`, where the seed is the concatenation of `seed`'s parts.
+    pub fn expand(&self, label: &[u8], seed: &[&[u8]], out: &mut [u8]) {
+        let labelled = || [label].into_iter().chain(seed.iter().copied());
         // A(1) = HMAC(secret, A(0)), where A(0) is the label and the seed.
-        let mut a = Zeroizing::new(self.0.mac(&[label, first, second]));
+        let mut a = Zeroizing::new(self.0.mac(labelled()));
         let mut chunks = out.chunks_mut(a.len()).peekable();
         while let Some(chunk) = chunks.next() {
-            let block = Zeroizing::new(self.0.mac(&[a.as_slice(), label, first, second]));
+            let block = Zeroizing::new(self.0.mac([a.as_slice()].into_iter().chain(labelled())));
             for (out, byte) in chunk.iter_mut().zip(block.iter()) {
                 *out = *byte;
             }
             if chunks.peek().is_some() {
-                *a = self.0.mac(&[a.as_slice()]);
+                *a = self.0.mac([a.as_slice()]);
             }
         }
     }

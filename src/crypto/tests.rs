@@ -13,10 +13,10 @@ fn hmac_sha256() {
     for words in lines(include_str!("../../tests/vectors/hmac_sha256.txt")) {
         let [case, key, data, mac] = words[..] else { panic!("{words:?}") };
         let (key, data, mac) = (HmacKey::new(&hex(key)), hex(data), hex(mac));
-        assert_eq!(key.mac(&[&data])[..], mac, "test case {case}");
+        assert_eq!(key.mac([data.as_slice()])[..], mac, "test case {case}");
         // The same in two parts, under the same prepared key.
         let (head, tail) = data.split_at(data.len() / 3);
-        assert_eq!(key.mac(&[head, tail])[..], mac, "test case {case}");
+        assert_eq!(key.mac([head, tail])[..], mac, "test case {case}");
         tried += 1;
     }
     assert_eq!(tried, 6);
@@ -37,7 +37,7 @@ fn prf_of_tls12() {
     for len in 0..=expected.len() {
         let mut out = std::vec![0; len];
         let (head, tail) = seed.split_at(len % seed.len());
-        prf.expand(b"test label", [head, tail], &mut out);
+        prf.expand(b"test label", &[head, tail], &mut out);
         assert_eq!(out, expected[..len]);
     }
 }

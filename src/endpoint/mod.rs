@@ -5,6 +5,7 @@ mod pool;
 
 pub use pool::Path;
 
+use core::cmp::Ordering;
 use core::hash::{Hash, Hasher};
 use core::ops::Range;
 
@@ -94,14 +95,15 @@ impl<const H: usize, const S: usize> Default for Storage<H, S> {
 /// let config = Config::default();
 /// let keys = [Psk::new(b"client1", b"hardfault_secure_key")?];
 /// let mut storage = Storage::<2, 16>::new();
-/// let mut endpoint = Endpoint::new(&config, &keys, &mut storage, &mut SysRng)?;
+/// let mut rng = SysRng;
+/// let mut endpoint = Endpoint::new(&config, &keys, &mut storage, &mut rng)?;
 ///
 /// let mut datagram = [0; 1500];
 /// // let (len, remote) = socket.recv_from(&mut datagram);
 /// # let (len, remote) = (0, "127.0.0.1:40000".parse().unwrap());
 /// let path = Path { local: "127.0.0.1:5684".parse().unwrap(), remote };
 /// let now = Instant::from_millis(0);
-/// let mut incoming = endpoint.receive(&mut datagram[..len], path, &mut SysRng, now);
+/// let mut incoming = endpoint.receive(&mut datagram[..len], path, &mut rng, now);
 /// while let Some(event) = incoming.next() {
 ///     match event {
 ///         Event::Established => println!("{:?}", incoming.peer()),
@@ -204,6 +206,9 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
             };
             let path = entry.path;
             match entry.value.poll_transmit(&context, buf) {
+                Ok(None) if entry.value.is_over() => {
+                    handshakes.remove(at);
+                }
                 Ok(None) => {}
                 Ok(Some(len)) => {
                     if entry.value.is_over() {
@@ -230,6 +235,10 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
                     return Ok(Some((len, path)));
                 }
                 Err(error @ Error::BufferTooSmall { .. }) => return Err(error),
+                // What could not be said is not said. A session that only had its goodbye left is over without it.
+                Err(_) if entry.value.is_over() => {
+                    sessions.remove(at);
+                }
                 Err(_) => {}
             }
         }
@@ -288,6 +297,24 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
     ) -> Result<Range<usize>, Error> {
         let crypto = self.config.crypto();
         self.session(path)?.seal_in_place(crypto, buf, payload)
+    }
+
+    /// Fills `out` with keying material for another protocol (RFC 5705), as
+    /// [`Connection::export_keying_material`](crate::Connection::export_keying_material) does.
+    ///
+    /// # Errors
+    /// As there.
+    #[cfg(feature = "exporter")]
+    pub fn export_keying_material(
+        &self,
+        path: &Path,
+        label: &[u8],
+        context: Option<&[u8]>,
+        out: &mut [u8],
+    ) -> Result<(), Error> {
+        let at = self.storage.sessions.find(self.hash(path), path);
+        let session = at.and_then(|at| self.storage.sessions.get(at)).ok_or(Error::NotConnected)?;
+        session.value.export(label, context, out)
     }
 
     /// Closes the session at `path`, if there is one: the next [`poll_transmit`](Self::poll_transmit) says close_notify.
@@ -442,6 +469,21 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
             return Ok(());
         };
         debug!("<- ClientHello (message {}, cookie of {} bytes)", fragment.message_seq, hello.cookie.len());
+        let hash = self.hash(&path);
+        let before = self.storage.handshakes.find(hash, &path);
+        let entry = before.and_then(|at| self.storage.handshakes.get_mut(at));
+        let age = entry.and_then(|entry| {
+            let age = entry.value.compare_hello(fragment.message_seq, &hello)?;
+            if age.is_eq() {
+                entry.value.on_repeated_hello(&mut self.stats);
+            }
+            Some(age)
+        });
+        if age == Some(Ordering::Equal) {
+            // Its cookie was good when the handshake began, and need not be any more.
+            self.due = true;
+            return Ok(());
+        }
         if !self.cookies.check(path.remote, &hello, now) {
             let cookie = self.cookies.make(path.remote, &hello, now);
             let reply = HelloReply::hello_verify_request(header, &fragment, cookie);
@@ -449,19 +491,11 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
             return Ok(());
         }
 
-        let hash = self.hash(&path);
         let sessions = &self.storage.sessions;
         let session = sessions.find(hash, &path).and_then(|at| sessions.get(at));
-        if session.is_some_and(|entry| entry.value.is_from(&hello)) {
+        // A late copy of the hello that began the session, or of one before the handshake's.
+        if age == Some(Ordering::Less) || session.is_some_and(|entry| entry.value.is_from(&hello)) {
             Stats::count(&mut self.stats.dropped);
-            return Ok(());
-        }
-        let before = self.storage.handshakes.find(hash, &path);
-        if let Some(entry) = before.and_then(|at| self.storage.handshakes.get_mut(at))
-            && entry.value.is_from(&hello)
-        {
-            entry.value.on_repeated_hello(&mut self.stats);
-            self.due = true;
             return Ok(());
         }
         let random = ServerRandom::draw(rng)?;

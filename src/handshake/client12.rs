@@ -124,12 +124,12 @@ impl Core {
                     return Err(PeerMisbehaved::WrongVerifyData.into());
                 }
                 let over = State::Failed { alert: None, write: None };
-                if let State::ClientAwaitsFinished(Pending { read, write, .. }) =
+                if let State::ClientAwaitsFinished(Pending { read, write, exporter, .. }) =
                     core::mem::replace(&mut self.state, over)
                 {
                     let identity = Identity::new(psk.identity())?;
                     // The server has all of this side's messages, or it could not have finished.
-                    return Ok(Some(Established { identity, read, write, last_flight: None }));
+                    return Ok(Some(Established { identity, read, write, last_flight: None, exporter }));
                 }
             }
             _ => return Err(PeerMisbehaved::UnexpectedMessage.into()),

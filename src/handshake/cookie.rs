@@ -57,8 +57,8 @@ impl CookieJar {
         // Each variable part behind its length, so that no two hellos give the same bytes.
         let lengths = [hello.session_id.len(), hello.cipher_suites.0.len(), hello.compression_methods.len()]
             .map(|len| u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes());
-        let mac = HmacKey::new(&self.secret).mac(&[
-            &period.to_be_bytes(),
+        let mac = HmacKey::new(&self.secret).mac([
+            period.to_be_bytes().as_slice(),
             &address,
             &remote.port().to_be_bytes(),
             lengths.as_flattened(),

@@ -6,6 +6,7 @@ use super::Context;
 use super::transcript::Transcript;
 use crate::CipherSuite;
 use crate::crypto::aead::{AeadKey, SALT_LEN};
+use crate::crypto::exporter::{Exporter, MASTER_SECRET_LEN};
 use crate::crypto::hmac::HASH_LEN;
 use crate::crypto::prf::Prf;
 use crate::crypto::provider::KEY_LEN;
@@ -29,14 +30,15 @@ pub(crate) struct Keys {
     pub(crate) server_write: AeadKey,
     pub(crate) client_verify_data: [u8; VERIFY_DATA_LEN],
     pub(crate) server_verify_data: [u8; VERIFY_DATA_LEN],
+    /// Only where the master secret is bound to the handshake: without that, two sessions could share what is exported
+    /// (RFC 7627 §1).
+    pub(crate) exporter: Option<Exporter>,
 }
-
-const MASTER_SECRET_LEN: usize = 48;
 
 impl Keys {
     /// Derives everything at once, when `transcript` ends with the ClientKeyExchange and the client's Finished will
     /// have the number `finished_seq`. The server's proof covers that Finished, whose contents follow from the same
-    /// secret, so nothing of the master secret has to be kept.
+    /// secret, so the master secret is kept for the exporter alone.
     pub(crate) fn derive(
         context: &Context<'_>,
         agreed: &Agreed,
@@ -50,21 +52,23 @@ impl Keys {
         let mut master = Zeroizing::new([0; MASTER_SECRET_LEN]);
         let session_hash = transcript.hash();
         if agreed.extended_master_secret {
-            Prf::new(premaster).expand(b"extended master secret", [&session_hash, &[]], master.as_mut());
+            Prf::new(premaster).expand(b"extended master secret", &[&session_hash], master.as_mut());
         } else {
-            Prf::new(premaster).expand(b"master secret", [client_random, server_random], master.as_mut());
+            Prf::new(premaster).expand(b"master secret", &[client_random, server_random], master.as_mut());
         }
         log_master_secret(context, client_random, master.as_ref());
 
         let prf = Prf::new(master.as_ref());
         let mut key_block = Zeroizing::new([0; 2 * (KEY_LEN + SALT_LEN)]);
-        prf.expand(b"key expansion", [server_random, client_random], key_block.as_mut());
+        prf.expand(b"key expansion", &[server_random, client_random], key_block.as_mut());
         let (client_write, server_write) = split_key_block(&key_block);
 
         let client_verify_data = verify_data(&prf, b"client finished", session_hash);
         transcript.add(HandshakeType::Finished, finished_seq, &client_verify_data);
         let server_verify_data = verify_data(&prf, b"server finished", transcript.hash());
-        Self { client_write, server_write, client_verify_data, server_verify_data }
+        let exporter = Exporter::new(&master, client_random, server_random);
+        let exporter = Some(exporter).filter(|_| agreed.extended_master_secret);
+        Self { client_write, server_write, client_verify_data, server_verify_data, exporter }
     }
 }
 
@@ -100,7 +104,7 @@ fn split_key_block(block: &[u8; 2 * (KEY_LEN + SALT_LEN)]) -> (AeadKey, AeadKey)
 
 fn verify_data(prf: &Prf, label: &[u8], transcript: [u8; HASH_LEN]) -> [u8; VERIFY_DATA_LEN] {
     let mut verify_data = [0; VERIFY_DATA_LEN];
-    prf.expand(label, [&transcript, &[]], &mut verify_data);
+    prf.expand(label, &[&transcript], &mut verify_data);
     verify_data
 }
 

@@ -19,6 +19,8 @@ pub(crate) use flight::{finished_len, write_finished};
 pub(crate) use hello_reply::HelloReply;
 pub(crate) use server12::ServerRandom;
 
+use core::cmp::Ordering;
+
 use rand_core::TryCryptoRng;
 
 use self::flight::{Flight, Outgoing};
@@ -27,6 +29,7 @@ use self::reassembly::Reassembly;
 use self::timer::{Due, Timer};
 use self::transcript::Transcript;
 use crate::config::Config;
+use crate::crypto::exporter::Exporter;
 use crate::error::Error;
 use crate::log::debug;
 use crate::psk::{Identity, Psk, PskStore};
@@ -68,6 +71,7 @@ pub(crate) struct Established {
     pub(crate) write: WriteState,
     /// The flight that this side sent last, where the other may still be missing it.
     pub(crate) last_flight: Option<LastFlight>,
+    pub(crate) exporter: Option<Exporter>,
 }
 
 /// ChangeCipherSpec and Finished of the side that speaks last, kept repeatable after the handshake (RFC 6347 §4.2.4).
@@ -120,6 +124,7 @@ struct Pending {
     verify_data: [u8; VERIFY_DATA_LEN],
     peer_verify_data: [u8; VERIFY_DATA_LEN],
     change_cipher_spec_seen: bool,
+    exporter: Option<Exporter>,
 }
 
 /// A message that is complete and whose turn it is.
@@ -321,9 +326,10 @@ impl Handshake {
         outcome.inspect_err(|_| self.abandon())
     }
 
-    /// Ends the handshake and tells the peer why.
+    /// Ends the handshake and tells the peer why, unless it was the peer who ended it (RFC 5246 §7.2.2).
     pub(crate) fn fail(&mut self, error: Error) {
-        let failed = State::Failed { alert: Some(error.alert()), write: None };
+        let alert = (!matches!(error, Error::AlertReceived(_))).then(|| error.alert());
+        let failed = State::Failed { alert, write: None };
         let before = core::mem::replace(&mut self.core.state, failed);
         // A client that has sent its ChangeCipherSpec writes under the new keys, alerts too.
         if let (State::ClientAwaitsFinished(pending), State::Failed { write, .. }) =
@@ -343,13 +349,17 @@ impl Handshake {
         matches!(self.core.state, State::Failed { alert: None, .. })
     }
 
-    /// Whether this is a server's handshake that this very hello began.
-    pub(crate) fn is_from(&self, hello: &ClientHello<'_>) -> bool {
-        match &self.core.state {
-            State::ServerAwaitsClientKeyExchange(seen) => seen.agreed.client_random == hello.random,
-            State::ServerAwaitsFinished(seen) => seen.client_random == hello.random,
-            _ => false,
-        }
+    /// Whether this is a server's handshake with the client that sent this hello; if so, whether the hello is older than
+    /// the one that began it, that very one, or newer: a client sends another only where it was asked for a cookie again.
+    pub(crate) fn compare_hello(&self, message_seq: u16, hello: &ClientHello<'_>) -> Option<Ordering> {
+        // The messages since the hello that began it are these.
+        let (random, since) = match &self.core.state {
+            State::ServerAwaitsClientKeyExchange(seen) => (&seen.agreed.client_random, 1),
+            State::ServerAwaitsFinished(seen) => (&seen.client_random, 2),
+            _ => return None,
+        };
+        let began_with = self.core.next_receive_seq.saturating_sub(since);
+        (*random == hello.random).then(|| message_seq.cmp(&began_with))
     }
 
     /// The identity that a client has claimed, and is yet to prove.
@@ -643,6 +653,7 @@ impl Pending {
             verify_data,
             peer_verify_data,
             change_cipher_spec_seen: false,
+            exporter: keys.exporter,
         }
     }
 }

@@ -174,9 +174,9 @@ impl Core {
                 }) = core::mem::replace(&mut self.state, over)
                 {
                     let client_random = client_random.first_chunk().copied().unwrap_or_default();
-                    let Pending { read, write, verify_data, .. } = pending;
+                    let Pending { read, write, verify_data, exporter, .. } = pending;
                     let last_flight = Some(LastFlight { client_random, plain, message_seq, verify_data });
-                    return Ok(Some(Established { identity, read, write, last_flight }));
+                    return Ok(Some(Established { identity, read, write, last_flight, exporter }));
                 }
             }
             _ => return Err(PeerMisbehaved::UnexpectedMessage.into()),

@@ -73,7 +73,7 @@ impl<'a, U: ConnectedUdp, T: Timer> Client<'a, U, T> {
         Ok(client)
     }
 
-    /// A client whose handshake begins with the first call that waits.
+    /// A client whose handshake begins with the first call that waits. The time for it counts from now.
     ///
     /// # Errors
     /// Those of [`Connection::client`].
@@ -261,9 +261,9 @@ impl<'a, U, T, R, const H: usize, const S: usize, const N: usize> Server<'a, U, 
         self.association.endpoint_mut()
     }
 
-    /// Gives the socket back.
-    pub fn into_socket(self) -> U {
-        self.socket
+    /// Gives the socket and the endpoint back.
+    pub fn into_parts(self) -> (U, Endpoint<'a, H, S>) {
+        (self.socket, self.association.into_endpoint())
     }
 }
 

@@ -81,10 +81,11 @@ impl WriteState {
         if len > MAX_PLAINTEXT {
             return Err(Error::PayloadTooLong);
         }
-        let needed = payload.end + self.suite.tag_len();
-        let start = payload.start.checked_sub(RECORD_PREFIX);
-        let record = start.and_then(|start| buf.get_mut(start..needed));
-        let (Some(start), Some(record)) = (start, record) else {
+        let start = payload.start.saturating_sub(RECORD_PREFIX);
+        let end = payload.end.saturating_add(self.suite.tag_len());
+        // Of another length where there is no room in front, or the range runs backwards.
+        let record = buf.get_mut(start..end).filter(|record| record.len() == sealed_len(self.suite, len));
+        let Some(record) = record else {
             return Err(Error::BufferTooSmall { needed: sealed_len(self.suite, len) });
         };
         // A sequence number is never used twice under a key: at the end of the numbers, sending ends (RFC 6347 §4.1).
@@ -111,7 +112,7 @@ impl WriteState {
             .emit(EXPLICIT_NONCE_LEN + len + self.suite.tag_len(), &mut w)
             .and_then(|()| w.bytes(&explicit_nonce))
             .map_err(|_| Error::BufferTooSmall { needed: sealed_len(self.suite, len) })?;
-        Ok(start..needed)
+        Ok(start..end)
     }
 
     /// Seals the concatenation of `parts` at the start of `buf`, and returns the record's length.

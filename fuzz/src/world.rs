@@ -224,26 +224,26 @@ impl<'a> World<'a> {
         match step {
             Step::Raw { client, datagram } => {
                 let client = self.wake(client);
-                self.to_victim(client, datagram)
+                self.reach_victim(client, datagram)
             }
             Step::FromClient { client, edits } => {
                 let client = self.wake(client);
                 if let Some(datagram) = self.poll_client(client) {
                     let edits = if self.victim == Victim::Server { &edits[..] } else { &[] };
-                    self.to_server(client, edited(datagram, edits));
+                    self.reach_server(client, edited(datagram, edits));
                 }
             }
             Step::FromServer { edits } => {
                 if let Some((client, datagram)) = self.poll_server() {
                     let edits = if self.victim == Victim::Client { &edits[..] } else { &[] };
-                    self.to_client(client, edited(datagram, edits));
+                    self.reach_client(client, edited(datagram, edits));
                 }
             }
             Step::Again { which, client, edits } => {
                 if let Some(datagram) = self.seen.get(usize::from(which) % self.seen.len().max(1)) {
                     let datagram = edited(datagram.clone(), &edits);
                     let client = self.wake(client);
-                    self.to_victim(client, datagram);
+                    self.reach_victim(client, datagram);
                 }
             }
             Step::Settle => self.settle(),
@@ -284,14 +284,14 @@ impl<'a> World<'a> {
         at
     }
 
-    fn to_victim(&mut self, client: usize, datagram: Vec<u8>) {
+    fn reach_victim(&mut self, client: usize, datagram: Vec<u8>) {
         match self.victim {
-            Victim::Server => self.to_server(client, datagram),
-            Victim::Client => self.to_client(client, datagram),
+            Victim::Server => self.reach_server(client, datagram),
+            Victim::Client => self.reach_client(client, datagram),
         }
     }
 
-    fn to_server(&mut self, client: usize, mut datagram: Vec<u8>) {
+    fn reach_server(&mut self, client: usize, mut datagram: Vec<u8>) {
         let path = path(client);
         self.credit[client] += datagram.len();
         let mut incoming = self.server.receive(&mut datagram, path, &mut self.rng, self.now);
@@ -307,12 +307,12 @@ impl<'a> World<'a> {
                     self.outcome.to_server += 1;
                 }
                 Event::Closed => {}
-                Event::Failed(_) => self.outcome.failed += 1,
+                Event::Failed(_) | Event::Refused(_) => self.outcome.failed += 1,
             }
         }
     }
 
-    fn to_client(&mut self, at: usize, mut datagram: Vec<u8>) {
+    fn reach_client(&mut self, at: usize, mut datagram: Vec<u8>) {
         let client = &mut self.clients[at];
         let mut established = false;
         for event in client.connection.receive(&mut datagram, self.now) {
@@ -324,7 +324,7 @@ impl<'a> World<'a> {
                     self.outcome.to_client += 1;
                 }
                 Event::Closed => {}
-                Event::Failed(_) => self.outcome.failed += 1,
+                Event::Failed(_) | Event::Refused(_) => self.outcome.failed += 1,
             }
         }
         if established {
@@ -378,7 +378,7 @@ impl<'a> World<'a> {
             for at in 0..self.clients.len() {
                 while let Some(datagram) = self.poll_client(at) {
                     rested = false;
-                    self.to_server(at, datagram);
+                    self.reach_server(at, datagram);
                     // The server keeps one answer to strangers, so it has to leave before the next client speaks.
                     self.drain_server(&mut left);
                 }
@@ -388,7 +388,7 @@ impl<'a> World<'a> {
 
     fn drain_server(&mut self, left: &mut usize) {
         while let Some((client, datagram)) = self.poll_server() {
-            self.to_client(client, datagram);
+            self.reach_client(client, datagram);
             *left = left.checked_sub(1).expect("the peers never come to rest");
         }
     }
@@ -427,9 +427,9 @@ impl<'a> World<'a> {
         self.saw(&buf[..len]);
         self.sent.insert((!from_server, at, payload));
         if from_server {
-            self.to_client(at, buf[..len].to_vec());
+            self.reach_client(at, buf[..len].to_vec());
         } else {
-            self.to_server(at, buf[..len].to_vec());
+            self.reach_server(at, buf[..len].to_vec());
         }
     }
 

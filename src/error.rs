@@ -49,7 +49,8 @@ pub enum Error {
     HandshakeTimeout,
     /// The server saw two flights of this identity whose records its key does not open: identity or key are wrong.
     AuthenticationFailed,
-    /// The client offers no cipher suite that this server is configured for, or the server says so.
+    /// The client offers no cipher suite that this server is configured for. A client learns of it by
+    /// [`AlertReceived`](Self::AlertReceived) with `handshake_failure`.
     NoCommonSuite,
     /// The peer ended the association with this alert.
     AlertReceived(AlertDescription),
@@ -85,8 +86,8 @@ pub enum PeerMisbehaved {
     UnofferedExtension,
     /// A compression method other than none was chosen, or none was not offered.
     Compression,
-    /// The peer does not know secure renegotiation (RFC 5746), without which its handshakes can be spliced.
-    NoSecureRenegotiation,
+    /// The hello is one of a renegotiation (RFC 5746), where there is nothing to renegotiate.
+    Renegotiation,
     /// The peer does not know the extended master secret (RFC 7627), and the configuration requires it.
     NoExtendedMasterSecret,
     /// The peer's random bytes are all zero: its generator is broken.
@@ -115,8 +116,8 @@ pub enum ConfigField {
 impl core::fmt::Display for Error {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         let text = match self {
-            Self::IdentityTooLong => "the PSK identity is too long: 128 bytes at most",
-            Self::KeyTooLong => "the pre-shared key is too long: 64 bytes at most",
+            Self::IdentityTooLong => "the PSK identity is too long: MAX_IDENTITY_LEN is the most",
+            Self::KeyTooLong => "the pre-shared key is too long: MAX_KEY_LEN is the most",
             Self::EmptyKey => "the pre-shared key is empty",
             Self::InvalidConfig(field) => {
                 return write!(f, "the configuration is invalid: {field}");
@@ -216,7 +217,7 @@ impl Error {
                 PeerMisbehaved::SelectedUnofferedSuite
                 | PeerMisbehaved::Compression
                 | PeerMisbehaved::ZeroRandom => AlertDescription::ILLEGAL_PARAMETER,
-                PeerMisbehaved::NoSecureRenegotiation | PeerMisbehaved::NoExtendedMasterSecret => {
+                PeerMisbehaved::Renegotiation | PeerMisbehaved::NoExtendedMasterSecret => {
                     AlertDescription::HANDSHAKE_FAILURE
                 }
                 PeerMisbehaved::WrongVerifyData => AlertDescription::DECRYPT_ERROR,

@@ -69,7 +69,10 @@ mod stats;
 #[cfg(test)]
 mod test_vectors;
 mod time;
+#[cfg(not(fuzzing))]
 mod wire;
+#[cfg(fuzzing)]
+pub mod wire;
 
 #[cfg(feature = "coap")]
 pub mod coap;
@@ -81,6 +84,8 @@ pub use connection::{Connection, Event, Incoming};
 pub use crypto::provider::{AeadError, CryptoProvider, RustCrypto};
 pub use endpoint::{Endpoint, EndpointIncoming, Path, Storage};
 pub use error::{ConfigField, Error, PeerMisbehaved};
+#[cfg(fuzzing)]
+pub use handshake::reassembly::{MAX_FRAGMENTED_MESSAGE, Reassembly};
 #[cfg(feature = "keylog")]
 pub use keylog::KeyLog;
 pub use peer::{Peer, PeerLookup, SessionId};

@@ -2,15 +2,29 @@
 
 use core::net::SocketAddr;
 
-use crate::{CipherSuite, ProtocolVersion};
+use rand_core::TryCryptoRng;
 
-/// Names one established session for as long as this program runs.
+use crate::{CipherSuite, Error, ProtocolVersion};
+
+/// Names one established session.
 ///
-/// It is never given out twice by one [`Endpoint`](crate::Endpoint), so a layer above that remembers it (CoAP's
-/// deduplication, an observation) can tell a new session from an old one at the same address.
+/// A [`Connection`](crate::Connection) draws its name at random, and an [`Endpoint`](crate::Endpoint) counts on from where
+/// it drew the first. So a layer above that remembers a name (CoAP's deduplication, an observation) can tell a new session
+/// from an old one at the same address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct SessionId(pub(crate) u64);
+
+impl SessionId {
+    pub(crate) fn draw<R: TryCryptoRng + ?Sized>(rng: &mut R) -> Result<Self, Error> {
+        rng.try_next_u64().map(Self).map_err(|_| Error::RandomFailed)
+    }
+
+    /// Takes this name, and leaves the next one.
+    pub(crate) fn take(&mut self) -> Self {
+        core::mem::replace(self, Self(self.0.wrapping_add(1)))
+    }
+}
 
 /// The authenticated peer of an established session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

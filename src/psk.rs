@@ -94,43 +94,48 @@ pub(crate) const fn check_key(key: &[u8]) -> Result<(), Error> {
 
 /// Where a server looks up the key of an identity.
 ///
-/// Implemented for one [`Psk`] and for slices of them. A store of your own (flash, a map) should take the same time
-/// whether it knows an identity or not, or it tells an attacker who measures.
+/// Implemented for one [`Psk`], for slices and arrays of them, and for references to stores. A store of your own (flash, a
+/// map behind a lock) should take the same time whether it knows an identity or not, or it tells an attacker who measures.
+/// It may change while an [`Endpoint`](crate::Endpoint) uses it: each handshake asks anew.
 ///
 /// ```
+/// use core::cell::RefCell;
+/// use std::collections::BTreeMap;
 /// use dtls_psk::PskStore;
 ///
-/// /// Every device's identity is its serial number, and its key sits at that index.
-/// struct Fleet {
-///     keys: [[u8; 16]; 100],
-/// }
+/// /// Devices come and go while the server runs.
+/// struct Fleet(RefCell<BTreeMap<Vec<u8>, [u8; 16]>>);
 ///
 /// impl PskStore for Fleet {
-///     fn key(&self, identity: &[u8]) -> Option<&[u8]> {
-///         let serial: usize = core::str::from_utf8(identity).ok()?.parse().ok()?;
-///         self.keys.get(serial).map(|key| key.as_slice())
+///     fn with_key(&self, identity: &[u8], lend: &mut dyn FnMut(&[u8])) {
+///         if let Some(key) = self.0.borrow().get(identity) {
+///             lend(key);
+///         }
 ///     }
 /// }
 /// ```
 pub trait PskStore {
-    /// The key of `identity`, 1 to [`MAX_KEY_LEN`] bytes; `None` for an identity that may not come in.
+    /// Lends the key of `identity`, 1 to [`MAX_KEY_LEN`] bytes, by calling `lend` with it once; does nothing for an
+    /// identity that may not come in.
     ///
     /// A key of another length is treated as none, and reported through the log.
-    fn key(&self, identity: &[u8]) -> Option<&[u8]>;
+    fn with_key(&self, identity: &[u8], lend: &mut dyn FnMut(&[u8]));
 
     /// How long the key is, in bytes, that stands in for those of unknown identities: 16 unless you say otherwise.
     ///
-    /// The handshake with an unknown identity goes on under a key that nobody knows, so that it looks and lasts just
-    /// like one with a wrong key (RFC 4279 §2). How long the premaster secret takes to hash depends on the length, so
-    /// say here how long your keys are.
+    /// The handshake with an unknown identity goes on under a random key, so that it looks and lasts just like one with a
+    /// wrong key (RFC 4279 §2). How long the premaster secret takes to hash depends on the length: up to 30 bytes are
+    /// alike. So say here how long your keys are.
     fn dummy_key_len(&self) -> usize {
         16
     }
 }
 
 impl PskStore for Psk<'_> {
-    fn key(&self, identity: &[u8]) -> Option<&[u8]> {
-        crypto::equal(self.identity, identity).then_some(self.key)
+    fn with_key(&self, identity: &[u8], lend: &mut dyn FnMut(&[u8])) {
+        if crypto::equal(self.identity, identity) {
+            lend(self.key);
+        }
     }
 
     fn dummy_key_len(&self) -> usize {
@@ -140,8 +145,12 @@ impl PskStore for Psk<'_> {
 
 impl PskStore for [Psk<'_>] {
     /// Looks at every entry, so that the time does not tell which one it was.
-    fn key(&self, identity: &[u8]) -> Option<&[u8]> {
-        self.iter().fold(None, |found, psk| found.or(PskStore::key(psk, identity)))
+    fn with_key(&self, identity: &[u8], lend: &mut dyn FnMut(&[u8])) {
+        let found = self.iter().fold(None, |found, psk| {
+            let fits = crypto::equal(psk.identity, identity);
+            found.or(fits.then_some(psk.key))
+        });
+        found.into_iter().for_each(lend);
     }
 
     fn dummy_key_len(&self) -> usize {
@@ -149,23 +158,23 @@ impl PskStore for [Psk<'_>] {
     }
 }
 
-impl<T: PskStore + ?Sized> PskStore for &T {
-    fn key(&self, identity: &[u8]) -> Option<&[u8]> {
-        T::key(self, identity)
-    }
-
-    fn dummy_key_len(&self) -> usize {
-        T::dummy_key_len(self)
-    }
-}
-
 impl<const N: usize> PskStore for [Psk<'_>; N] {
-    fn key(&self, identity: &[u8]) -> Option<&[u8]> {
-        self.as_slice().key(identity)
+    fn with_key(&self, identity: &[u8], lend: &mut dyn FnMut(&[u8])) {
+        self.as_slice().with_key(identity, lend);
     }
 
     fn dummy_key_len(&self) -> usize {
         self.as_slice().dummy_key_len()
+    }
+}
+
+impl<T: PskStore + ?Sized> PskStore for &T {
+    fn with_key(&self, identity: &[u8], lend: &mut dyn FnMut(&[u8])) {
+        T::with_key(self, identity, lend);
+    }
+
+    fn dummy_key_len(&self) -> usize {
+        T::dummy_key_len(self)
     }
 }
 

@@ -56,13 +56,14 @@ impl core::ops::Add<Duration> for Instant {
 ///
 /// ```
 /// use dtls_psk::{Clock, Instant};
+/// # mod board { pub fn uptime_millis() -> u64 { 0 } }
 ///
-/// /// A counter that an interrupt advances once a millisecond.
-/// struct SysTick(core::sync::atomic::AtomicU32);
+/// /// The board's uptime, in 64 bits: a counter of 32 would wrap after 49 days.
+/// struct Uptime;
 ///
-/// impl Clock for SysTick {
+/// impl Clock for Uptime {
 ///     fn now(&self) -> Instant {
-///         Instant::from_millis(self.0.load(core::sync::atomic::Ordering::Relaxed).into())
+///         Instant::from_millis(board::uptime_millis())
 ///     }
 /// }
 /// ```

@@ -373,7 +373,7 @@ fn noise() {
                 let mut datagram = answer(request, random(4) as u8, CONTENT, None, b"\xc0\x21\x1e\xffforged");
                 // The header, the token or all of it is damaged.
                 match random(4) {
-                    0 => datagram[0] = 0x49 | datagram[0],
+                    0 => datagram[0] |= 0x49,
                     1 => datagram[4 + random(4)] ^= 1 << random(8),
                     2 => datagram.truncate(random(8)),
                     _ => datagram = (0..random(40)).map(|_| random(256) as u8).collect(),

@@ -245,18 +245,19 @@ fn refused<const H: usize, const S: usize>(world: &mut World<H, S>, raw: &mut Ra
 
 #[test]
 fn hellos_that_cannot_be_served() {
-    let set = |change: fn(&mut ClientHello)| change;
-    for (change, alert, error) in [
-        (set(|hello| hello.suites = vec![0x002F, 0xC0AE, SCSV]), 40, Error::NoCommonSuite),
-        (set(|hello| hello.suites = vec![SCSV]), 40, Error::NoCommonSuite),
+    type Case = (fn(&mut ClientHello), u8, Error);
+    let cases: [Case; 8] = [
+        (|hello| hello.suites = vec![0x002F, 0xC0AE, SCSV], 40, Error::NoCommonSuite),
+        (|hello| hello.suites = vec![SCSV], 40, Error::NoCommonSuite),
         // DTLS 1.0 alone, and TLS numbers.
-        (set(|hello| hello.version = DTLS10), 70, PeerMisbehaved::UnsupportedVersion.into()),
-        (set(|hello| hello.version = [0xFE, 0xFE]), 70, PeerMisbehaved::UnsupportedVersion.into()),
-        (set(|hello| hello.version = [3, 3]), 70, PeerMisbehaved::UnsupportedVersion.into()),
-        (set(|hello| hello.version = [0, 0]), 70, PeerMisbehaved::UnsupportedVersion.into()),
-        (set(|hello| hello.compression = vec![1]), 47, PeerMisbehaved::Compression.into()),
-        (set(|hello| hello.random = [0; 32]), 47, PeerMisbehaved::ZeroRandom.into()),
-    ] {
+        (|hello| hello.version = DTLS10, 70, PeerMisbehaved::UnsupportedVersion.into()),
+        (|hello| hello.version = [0xFE, 0xFE], 70, PeerMisbehaved::UnsupportedVersion.into()),
+        (|hello| hello.version = [3, 3], 70, PeerMisbehaved::UnsupportedVersion.into()),
+        (|hello| hello.version = [0, 0], 70, PeerMisbehaved::UnsupportedVersion.into()),
+        (|hello| hello.compression = vec![1], 47, PeerMisbehaved::Compression.into()),
+        (|hello| hello.random = [0; 32], 47, PeerMisbehaved::ZeroRandom.into()),
+    ];
+    for (change, alert, error) in cases {
         let mut world = Small::new(12);
         let mut raw = RawClient::new(IDENTITY, KEY, 12);
         change(&mut raw.hello);
@@ -288,35 +289,26 @@ fn the_crates_own_client_without_a_common_suite() {
 /// What a server may not answer.
 #[test]
 fn server_hellos_that_are_refused() {
-    let set = |change: fn(&mut ServerHello)| change;
-    let ems = || (EXT_EMS, Vec::new());
-    let cases: [(fn(&mut ServerHello), u8, Error); 12] = [
-        (set(|hello| hello.version = DTLS10), 70, PeerMisbehaved::UnsupportedVersion.into()),
-        (set(|hello| hello.version = [0xFE, 0xFC]), 70, PeerMisbehaved::UnsupportedVersion.into()),
-        (set(|hello| hello.random = [0; 32]), 47, PeerMisbehaved::ZeroRandom.into()),
-        (set(|hello| hello.suite = 0xC0AE), 47, PeerMisbehaved::SelectedUnofferedSuite.into()),
-        (set(|hello| hello.suite = SCSV), 47, PeerMisbehaved::SelectedUnofferedSuite.into()),
+    type Case = (fn(&mut ServerHello), u8, Error);
+    let cases: [Case; 12] = [
+        (|hello| hello.version = DTLS10, 70, PeerMisbehaved::UnsupportedVersion.into()),
+        (|hello| hello.version = [0xFE, 0xFC], 70, PeerMisbehaved::UnsupportedVersion.into()),
+        (|hello| hello.random = [0; 32], 47, PeerMisbehaved::ZeroRandom.into()),
+        (|hello| hello.suite = 0xC0AE, 47, PeerMisbehaved::SelectedUnofferedSuite.into()),
+        (|hello| hello.suite = SCSV, 47, PeerMisbehaved::SelectedUnofferedSuite.into()),
         // Known to the crate, but this client does not offer it.
-        (set(|hello| hello.suite = CCM), 47, PeerMisbehaved::SelectedUnofferedSuite.into()),
-        (set(|hello| hello.compression = 1), 47, PeerMisbehaved::Compression.into()),
-        (set(|hello| hello.session_id = vec![7; 33]), 50, InvalidMessage::IllegalLength.into()),
+        (|hello| hello.suite = CCM, 47, PeerMisbehaved::SelectedUnofferedSuite.into()),
+        (|hello| hello.compression = 1, 47, PeerMisbehaved::Compression.into()),
+        (|hello| hello.session_id = vec![7; 33], 50, InvalidMessage::IllegalLength.into()),
+        (|hello| hello.extensions = Some(vec![(1, vec![2])]), 110, PeerMisbehaved::UnofferedExtension.into()),
         (
-            set(|hello| hello.extensions = Some(vec![(1, vec![2])])),
-            110,
-            PeerMisbehaved::UnofferedExtension.into(),
-        ),
-        (
-            set(|hello| hello.extensions.as_mut().unwrap().push((EXT_EMS, Vec::new()))),
+            |hello| hello.extensions.as_mut().unwrap().push((EXT_EMS, Vec::new())),
             50,
             InvalidMessage::DuplicateExtension.into(),
         ),
+        (|hello| hello.extensions = Some(vec![(EXT_EMS, vec![0])]), 50, InvalidMessage::IllegalLength.into()),
         (
-            set(|hello| hello.extensions = Some(vec![(EXT_EMS, vec![0])])),
-            50,
-            InvalidMessage::IllegalLength.into(),
-        ),
-        (
-            set(|hello| hello.extensions = Some(vec![(EXT_RENEGOTIATION_INFO, vec![1, 0])])),
+            |hello| hello.extensions = Some(vec![(EXT_RENEGOTIATION_INFO, vec![1, 0])]),
             47,
             InvalidMessage::IllegalValue.into(),
         ),
@@ -336,7 +328,7 @@ fn server_hellos_that_are_refused() {
     // A session id, and no renegotiation_info, are both allowed.
     let mut against = AgainstRaw::new(14);
     against.server.hello.session_id = vec![7; 32];
-    against.server.hello.extensions = Some(vec![ems()]);
+    against.server.hello.extensions = Some(vec![(EXT_EMS, Vec::new())]);
     against.establish();
     against.assert_data_flows();
 }
@@ -411,6 +403,24 @@ fn a_forged_proof_does_not_end_the_handshake() {
     world.assert_raw_data_flows(path(0), &mut raw);
 }
 
+/// The network damages the client's flight, and then copies it: that is one failed flight, not two.
+#[test]
+fn a_copy_of_a_damaged_flight_does_not_end_the_handshake() {
+    let mut world = Small::new(26);
+    let mut raw = RawClient::new(IDENTITY, KEY, 26);
+    world.raw_hello(path(0), &mut raw);
+    let mut damaged = raw.key_flight();
+    *damaged.last_mut().unwrap() ^= 1;
+    for _ in 0..5 {
+        assert!(world.hit(path(0), &damaged).is_empty());
+    }
+    assert_eq!(world.server.handshakes(), 1);
+    let flight = raw.key_flight();
+    let last = world.hit(path(0), &flight);
+    raw.take_last_flight(&last);
+    world.assert_raw_data_flows(path(0), &mut raw);
+}
+
 /// A client remembers an alert that nobody authenticated, and believes it at its next timeout, unless the server goes on.
 #[test]
 fn an_unauthenticated_alert_ends_a_handshake_at_the_next_timeout_only() {
@@ -442,27 +452,25 @@ fn an_unauthenticated_alert_ends_a_handshake_at_the_next_timeout_only() {
             assert_eq!(against.client.log, [], "not believed yet");
 
             // The server goes on: the alert was not from it.
-            let (mut client_goes_on, mut server) = (against, ());
-            let _ = &mut server;
             if stage == 1 {
-                let done = client_goes_on.server.side.plain(HANDSHAKE, &messages[1]);
-                let answer = client_goes_on.hit(&done);
-                client_goes_on.server.take_key_flight(&answer);
+                let done = against.server.side.plain(HANDSHAKE, &messages[1]);
+                let answer = against.hit(&done);
+                against.server.take_key_flight(&answer);
             }
             if stage > 0 {
-                let last = client_goes_on.server.last_flight();
-                client_goes_on.hit(&last);
-                client_goes_on.assert_data_flows();
+                let last = against.server.last_flight();
+                against.hit(&last);
+                against.assert_data_flows();
                 continue;
             }
             // Nobody goes on.
-            let sent = client_goes_on.pass(Duration::from_millis(1_000));
+            let sent = against.pass(Duration::from_millis(1_000));
             let error = Error::AlertReceived(AlertDescription(alert[1]));
             if ends {
-                assert_eq!(client_goes_on.client.log, [Note::Failed(error)]);
+                assert_eq!(against.client.log, [Note::Failed(error)]);
                 assert!(sent.is_empty(), "nothing more is said");
             } else {
-                assert_eq!(client_goes_on.client.log, []);
+                assert_eq!(against.client.log, []);
                 assert_eq!(sent.len(), 1, "the hello is sent again");
             }
         }

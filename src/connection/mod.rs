@@ -2,7 +2,7 @@
 
 mod session;
 
-pub(crate) use session::{Received, Session};
+pub(crate) use session::Session;
 
 use core::ops::Range;
 
@@ -30,6 +30,9 @@ pub enum Event<'d> {
     Closed,
     /// The association ended, and why. Nothing more will come.
     Failed(Error),
+    /// A client could not get in, and why. An [`Endpoint`](crate::Endpoint) says so; a session that the same address may
+    /// have goes on.
+    Refused(Error),
 }
 
 /// A client's association with one server, without any I/O: the caller moves the datagrams and tells the time.
@@ -69,7 +72,7 @@ pub enum Event<'d> {
 ///         Event::Established => println!("established"),
 ///         Event::Data(bytes) => println!("{} bytes", bytes.len()),
 ///         Event::Closed => println!("closed"),
-///         Event::Failed(error) => println!("{error}"),
+///         Event::Failed(error) | Event::Refused(error) => println!("{error}"),
 ///     }
 /// }
 /// # Ok::<(), dtls_psk::Error>(())
@@ -77,6 +80,8 @@ pub enum Event<'d> {
 pub struct Connection<'a> {
     config: &'a Config<'a>,
     psk: &'a Psk<'a>,
+    /// The name that the session will have.
+    session: SessionId,
     state: State,
     stats: Stats,
 }
@@ -102,9 +107,10 @@ impl<'a> Connection<'a> {
         config.validate()?;
         let mut random = [0; RANDOM_LEN];
         fill_random(rng, &mut random)?;
+        let session = SessionId::draw(rng)?;
         let context = Context { config, credentials: Credentials::Client(psk) };
         let state = State::Handshake(Handshake::client(&context, random, now)?);
-        Ok(Self { config, psk, state, stats: Stats::default() })
+        Ok(Self { config, psk, session, state, stats: Stats::default() })
     }
 
     const fn context(&self) -> Context<'a> {
@@ -232,20 +238,12 @@ impl<'a> Connection<'a> {
     ) -> Option<Event<'d>> {
         let context = self.context();
         match &mut self.state {
-            State::Session(session) => {
-                match session.receive(self.config.crypto(), header, body, &mut self.stats) {
-                    Received::Nothing => None,
-                    Received::Data(data) => Some(Event::Data(data)),
-                    Received::Closed => Some(Event::Closed),
-                    Received::Failed(error) => Some(Event::Failed(error)),
-                }
-            }
+            State::Session(session) => session.receive(self.config.crypto(), header, body, &mut self.stats),
             State::Handshake(handshake) => {
                 match handshake.receive(&context, header, body, now, &mut self.stats) {
                     Ok(None) => None,
                     Ok(Some(established)) => {
-                        // One connection has one session.
-                        let session = Session::new(SessionId(0), established);
+                        let session = Session::new(self.session, established);
                         info!("established: {}", session.peer());
                         self.state = State::Session(session);
                         Some(Event::Established)
@@ -261,6 +259,7 @@ impl<'a> Connection<'a> {
 }
 
 /// The records of one datagram, on their way through a [`Connection`]: an iterator over what they brought.
+#[must_use = "records that are not looked at are lost"]
 pub struct Incoming<'c, 'a, 'd> {
     connection: &'c mut Connection<'a>,
     rest: &'d mut [u8],

@@ -2,6 +2,7 @@
 
 use core::ops::Range;
 
+use super::Event;
 use crate::crypto::exporter::Exporter;
 use crate::crypto::provider::CryptoProvider;
 use crate::error::Error;
@@ -46,18 +47,6 @@ enum State {
     Open,
     /// This side or the other said close_notify. Nothing more is sent but our own one, nothing more is received.
     Closed,
-}
-
-/// What a record meant.
-pub(crate) enum Received<'d> {
-    /// Nothing for the application.
-    Nothing,
-    /// The application's bytes.
-    Data(&'d mut [u8]),
-    /// The peer closed the session.
-    Closed,
-    /// The peer ended the session with a fatal alert.
-    Failed(Error),
 }
 
 impl Session {
@@ -106,47 +95,47 @@ impl Session {
         header: &RecordHeader,
         body: &'d mut [u8],
         stats: &mut Stats,
-    ) -> Received<'d> {
+    ) -> Option<Event<'d>> {
         if !self.is_open() {
             Stats::count(&mut stats.dropped);
-            return Received::Nothing;
+            return None;
         }
         let body = match self.read.open(crypto, header, body) {
             Ok(body) => body,
             Err(reason) => {
                 reason.count(stats);
-                return Received::Nothing;
+                return None;
             }
         };
         match header.content_type {
-            ContentType::ApplicationData => Received::Data(body),
+            ContentType::ApplicationData => Some(Event::Data(body)),
             ContentType::Alert => self.on_alert(body, stats),
             ContentType::Handshake => {
                 self.on_handshake(body, stats);
-                Received::Nothing
+                None
             }
             ContentType::ChangeCipherSpec => {
                 Stats::count(&mut stats.dropped);
-                Received::Nothing
+                None
             }
         }
     }
 
-    fn on_alert<'d>(&mut self, body: &[u8], stats: &mut Stats) -> Received<'d> {
+    fn on_alert<'d>(&mut self, body: &[u8], stats: &mut Stats) -> Option<Event<'d>> {
         let Ok(Alert { level, description }) = Alert::parse(body) else {
             Stats::count(&mut stats.dropped);
-            return Received::Nothing;
+            return None;
         };
         debug!("<- Alert {:?}", description);
         if description == AlertDescription::CLOSE_NOTIFY {
             // Answered with one of our own (RFC 5246 §7.2.1).
             self.close();
-            Received::Closed
+            Some(Event::Closed)
         } else if level == AlertLevel::Fatal {
             self.state = State::Closed;
-            Received::Failed(Error::AlertReceived(description))
+            Some(Event::Failed(Error::AlertReceived(description)))
         } else {
-            Received::Nothing
+            None
         }
     }
 

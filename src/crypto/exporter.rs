@@ -10,6 +10,7 @@ use crate::wire::RANDOM_LEN;
 pub const MASTER_SECRET_LEN: usize = 48;
 
 /// What keying material is made of.
+#[derive(Clone)]
 #[cfg_attr(feature = "exporter", derive(zeroize::ZeroizeOnDrop))]
 pub struct Exporter {
     #[cfg(feature = "exporter")]

@@ -10,29 +10,38 @@ use crate::time::Instant;
 
 /// The slot that a handshake from `path` may take over in a full pool; `None` when the newcomer has to try again.
 ///
-/// One network prefix may hold half of a full pool. A newcomer whose prefix holds that much can only push out a
-/// handshake of its own kind; any other takes from a prefix that holds more than half. Within these, the oldest
-/// handshake goes. One that is younger than `grace`, the time that an answer may take, stays, but where its prefix
-/// holds too much.
+/// 1. An address that has a slot takes its own oldest, if that is late: older than `grace`, the time that an answer may
+///    take.
+/// 2. One that has none takes the oldest of an address that has several, late or not. So one address never keeps all
+///    others out.
+/// 3. A prefix that has half of the pool takes its own oldest, if that is late. So one network never does either.
+/// 4. Any other takes the oldest of all, if that is late.
 pub(super) fn handshake_to_evict<const H: usize>(
     pool: &Pool<Handshake, H>,
     path: &Path,
     grace: Duration,
     now: Instant,
 ) -> Option<u16> {
-    let share = (H / 2).max(1);
-    let held = |prefix| pool.iter().filter(|(_, entry)| Prefix::of(&entry.path) == prefix).count();
+    let address = |path: &Path| path.remote.ip().to_canonical();
+    let (own_address, own_prefix) = (address(path), Prefix::of(path));
+    let held_by = |ip: IpAddr| pool.iter().filter(|(_, entry)| address(&entry.path) == ip).count();
+    let held_in = |prefix| pool.iter().filter(|(_, entry)| Prefix::of(&entry.path) == prefix).count();
     let oldest = |eligible: &dyn Fn(&Entry<Handshake>) -> bool| {
         let candidates = pool.iter().filter(|(_, entry)| eligible(entry));
         candidates.min_by_key(|(_, entry)| entry.touched).map(|(at, _)| at)
     };
     let is_late = |entry: &Entry<Handshake>| now.saturating_since(entry.touched) >= grace;
 
-    let newcomer = Prefix::of(path);
-    if held(newcomer) >= share {
-        return oldest(&|entry| Prefix::of(&entry.path) == newcomer && is_late(entry));
+    if held_by(own_address) > 0 {
+        return oldest(&|entry| address(&entry.path) == own_address && is_late(entry));
     }
-    oldest(&|entry| held(Prefix::of(&entry.path)) > share).or_else(|| oldest(&is_late))
+    oldest(&|entry| held_by(address(&entry.path)) > 1).or_else(|| {
+        if held_in(own_prefix) >= (H / 2).max(1) {
+            oldest(&|entry| Prefix::of(&entry.path) == own_prefix && is_late(entry))
+        } else {
+            oldest(&is_late)
+        }
+    })
 }
 
 /// The session that has to go before `identity` may have one more: the longest idle one of its own when it holds as

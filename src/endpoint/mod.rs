@@ -1,6 +1,7 @@
 //! Many associations on one socket, sans-I/O: demultiplexing, stateless cookies, slots.
 
 mod admission;
+mod hello;
 mod pool;
 
 pub use pool::Path;
@@ -13,25 +14,24 @@ use siphasher::sip::SipHasher13;
 
 use self::pool::Pool;
 use crate::config::Config;
-use crate::connection::{Event, Received, Session, next_record};
+use crate::connection::{Event, Session, next_record};
 use crate::error::Error;
-use crate::handshake::{
-    Context, CookieJar, Credentials, Established, Handshake, HelloReply, ServerRandom, fill_random,
-};
-use crate::log::{debug, info};
+use crate::handshake::{Context, CookieJar, Credentials, Established, Handshake, HelloReply, fill_random};
+use crate::log::info;
 use crate::peer::{Peer, SessionId};
 use crate::psk::PskStore;
 use crate::stats::Stats;
 use crate::time::Instant;
-use crate::wire::Reader;
-use crate::wire::client_hello::ClientHello;
-use crate::wire::handshake::{Fragment, HandshakeType};
+use crate::wire::handshake::HandshakeType;
 use crate::wire::record::{ContentType, RecordHeader};
 
-/// The highest number that a ClientHello's message may have: one for each HelloVerifyRequest that a client follows.
-const MAX_HELLO_SEQ: u16 = 4;
+/// No session is due.
+const NONE_DUE: u16 = u16::MAX;
 
-/// The memory of an [`Endpoint`]: room for `H` handshakes in progress and `S` established sessions, 1 to 65,534 each.
+/// The memory of an [`Endpoint`]: room for `H` handshakes in progress, 1 to 256, and `S` established sessions, 1 to
+/// 65,534.
+///
+/// A handshake takes a round trip or two, so few slots serve many clients; and every datagram may look at all of them.
 ///
 /// It is const-constructible, so it can live in a `static` cell instead of on the stack.
 ///
@@ -50,6 +50,7 @@ pub struct Storage<const H: usize, const S: usize> {
 impl<const H: usize, const S: usize> Storage<H, S> {
     /// Empty storage.
     pub const fn new() -> Self {
+        const { assert!(H <= 256, "Storage<H, S>: H, the handshakes at once, is 256 at most") }
         Self { handshakes: Pool::new(), sessions: Pool::new() }
     }
 }
@@ -76,9 +77,10 @@ impl<const H: usize, const S: usize> Default for Storage<H, S> {
 /// (RFC 6347 §4.2.1). From there on it has one of `H` handshake slots, and one of `S` session slots once it has proven
 /// its key. The two are separate pools, so handshakes never push a session out.
 ///
-/// * A full handshake pool gives a slot to a newcomer when the oldest handshake has waited for longer than the
-///   retransmission timeout. While a network prefix (IPv4 /24, IPv6 /64) holds half of the pool, its newcomers take from
-///   it alone. A newcomer that gets no slot is not told; its retransmission tries again.
+/// * A full handshake pool gives a newcomer the oldest slot of an address that has several, if the newcomer has none; else
+///   that of a handshake that has waited for a quarter of the retransmission timeout. An address that has a slot only
+///   takes its own, and while a network prefix (IPv4 /24, IPv6 /64) holds half of the pool, its newcomers take from it
+///   alone. A newcomer that gets no slot is not told; its retransmission tries again.
 /// * A full session pool gives up the session that carried data the longest ago. One identity may hold
 ///   [`Config::with_sessions_per_identity`] of them, half of the pool unless you say otherwise; beyond that its own
 ///   longest idle one goes.
@@ -108,7 +110,7 @@ impl<const H: usize, const S: usize> Default for Storage<H, S> {
 ///         Event::Established => println!("{:?}", incoming.peer()),
 ///         Event::Data(bytes) => println!("{} bytes", bytes.len()),
 ///         Event::Closed => println!("closed"),
-///         Event::Failed(error) => println!("{error}"),
+///         Event::Failed(error) | Event::Refused(error) => println!("{error}"),
 ///     }
 /// }
 /// while let Some((len, path)) = endpoint.poll_transmit(&mut datagram)? {
@@ -122,11 +124,13 @@ pub struct Endpoint<'a, const H: usize, const S: usize> {
     storage: &'a mut Storage<H, S>,
     cookies: CookieJar,
     hash_key: [u8; 16],
-    next_session: u64,
+    next_session: SessionId,
     /// An answer to a client that nothing is kept for. The next one takes its place, as that client will ask again.
     reply: Option<(HelloReply, Path)>,
-    /// Whether some handshake or session may have something to send.
-    due: bool,
+    /// Whether some handshake may have something to send.
+    handshakes_due: bool,
+    /// The first slot whose session may have something to send.
+    sessions_due_from: u16,
     stats: Stats,
 }
 
@@ -147,6 +151,7 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
         let mut hash_key = [0; 16];
         fill_random(rng, &mut hash_key)?;
         let cookies = CookieJar::new(rng)?;
+        let next_session = SessionId::draw(rng)?;
         let stats = Stats::default();
         Ok(Self {
             config,
@@ -154,9 +159,10 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
             storage,
             cookies,
             hash_key,
-            next_session: 0,
+            next_session,
             reply: None,
-            due: false,
+            handshakes_due: false,
+            sessions_due_from: NONE_DUE,
             stats,
         })
     }
@@ -194,47 +200,56 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
             self.reply = None;
             return Ok(Some((len, path)));
         }
-        if !self.due {
+        match self.transmit_handshake(buf)? {
+            None => self.transmit_session(buf),
+            datagram => Ok(datagram),
+        }
+    }
+
+    fn transmit_handshake(&mut self, buf: &mut [u8]) -> Result<Option<(usize, Path)>, Error> {
+        if !self.handshakes_due {
             return Ok(None);
         }
         let context = self.context();
-        let Storage { handshakes, sessions } = &mut *self.storage;
+        let handshakes = &mut self.storage.handshakes;
         for at in handshakes.slots() {
             let Some(entry) = handshakes.get_mut(at) else {
                 continue;
             };
+            let written = entry.value.poll_transmit(&context, buf)?;
             let path = entry.path;
-            match entry.value.poll_transmit(&context, buf) {
-                Ok(None) => {}
-                Ok(Some(len)) => {
-                    if entry.value.is_over() {
-                        handshakes.remove(at);
-                    }
-                    return Ok(Some((len, path)));
-                }
-                Err(error @ Error::BufferTooSmall { .. }) => return Err(error),
-                // One peer's failure is not the others'. Its timeout will find the handshake over.
-                Err(error) => entry.value.fail(error),
+            if entry.value.is_over() {
+                handshakes.remove(at);
+            }
+            if let Some(len) = written {
+                return Ok(Some((len, path)));
             }
         }
-        for at in sessions.slots() {
-            let Some(entry) = sessions.get_mut(at).filter(|entry| entry.value.is_due()) else {
+        self.handshakes_due = false;
+        Ok(None)
+    }
+
+    fn transmit_session(&mut self, buf: &mut [u8]) -> Result<Option<(usize, Path)>, Error> {
+        let sessions = &mut self.storage.sessions;
+        for at in self.sessions_due_from..sessions.slots().end {
+            let Some(entry) = sessions.get_mut(at) else {
                 continue;
             };
+            self.sessions_due_from = at;
+            let written = entry.value.poll_transmit(self.config.crypto(), buf);
+            if let Err(error @ Error::BufferTooSmall { .. }) = written {
+                return Err(error);
+            }
             let path = entry.path;
-            match entry.value.poll_transmit(self.config.crypto(), buf) {
-                Ok(None) => {}
-                Ok(Some(len)) => {
-                    if entry.value.is_over() {
-                        sessions.remove(at);
-                    }
-                    return Ok(Some((len, path)));
-                }
-                Err(error @ Error::BufferTooSmall { .. }) => return Err(error),
-                Err(_) => {}
+            if entry.value.is_over() {
+                sessions.remove(at);
+            }
+            // Where the provider fails, one peer is not told. The others are.
+            if let Ok(Some(len)) = written {
+                return Ok(Some((len, path)));
             }
         }
-        self.due = false;
+        self.sessions_due_from = NONE_DUE;
         Ok(None)
     }
 
@@ -246,6 +261,7 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
     /// Does what is due at `now`: sends flights again, and gives handshakes up. Each one given up is returned with the
     /// reason; call until it returns `None`. Calling it early does no harm.
     pub fn handle_timeout(&mut self, now: Instant) -> Option<(Path, Error)> {
+        self.handshakes_due = true;
         let context = self.context();
         let handshakes = &mut self.storage.handshakes;
         for at in handshakes.slots() {
@@ -260,7 +276,6 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
                 return Some((path, error));
             }
         }
-        self.due = true;
         None
     }
 
@@ -311,9 +326,11 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
 
     /// Closes the session at `path`, if there is one: the next [`poll_transmit`](Self::poll_transmit) says close_notify.
     pub fn close(&mut self, path: &Path) {
-        if let Ok(session) = self.session(path) {
-            session.close();
-            self.due = true;
+        if let Some(at) = self.storage.sessions.find(self.hash(path), path)
+            && let Some(entry) = self.storage.sessions.get_mut(at)
+        {
+            entry.value.close();
+            self.sessions_due_from = self.sessions_due_from.min(at);
         }
     }
 
@@ -322,12 +339,7 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
         self.storage.handshakes.clear();
         self.reply = None;
         self.storage.sessions.iter_mut().for_each(|entry| entry.value.close());
-        self.due = true;
-    }
-
-    /// Gives the storage back.
-    pub fn into_storage(self) -> &'a mut Storage<H, S> {
-        self.storage
+        self.sessions_due_from = 0;
     }
 
     /// Closes every session of `identity`, and ends the handshakes that use its key, for when that was taken back. Take
@@ -336,13 +348,13 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
         for entry in self.storage.handshakes.iter_mut() {
             if entry.value.identity() == Some(identity) {
                 entry.value.fail(Error::AuthenticationFailed);
-                self.due = true;
+                self.handshakes_due = true;
             }
         }
         for entry in self.storage.sessions.iter_mut() {
             if entry.value.peer().identity == identity {
                 entry.value.close();
-                self.due = true;
+                self.sessions_due_from = 0;
             }
         }
     }
@@ -386,138 +398,80 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
     ) -> Option<Event<'d>> {
         if header.epoch == 0
             && header.content_type == ContentType::Handshake
-            && starts_with_client_hello(body)
+            && body.first() == Some(&HandshakeType::ClientHello.number())
         {
-            return self.on_client_hello(header, body, path, rng, now).err().map(Event::Failed);
+            return self.on_client_hello(header, body, path, rng, now).err().map(Event::Refused);
         }
         let hash = self.hash(&path);
-        if let Some(at) = self.storage.handshakes.find(hash, &path)
-            && let Some(entry) = self.storage.handshakes.get_mut(at)
-            && (header.epoch == 0
-                || header.content_type == ContentType::Handshake && entry.value.awaits_finished())
-        {
-            self.due = true;
-            let context = Context { config: self.config, credentials: Credentials::Server(self.store) };
-            match entry.value.receive(&context, header, body, now, &mut self.stats) {
-                Ok(None) => return None,
-                Ok(Some(established)) => {
-                    self.storage.handshakes.remove(at);
-                    self.establish(hash, path, established, now);
-                    if let Some(peer) = self.peer(&path) {
-                        info!("established: {}, from {}", peer, path.remote);
-                    }
-                    return Some(Event::Established);
-                }
-                Err(error) => {
-                    Stats::count(&mut self.stats.handshakes_failed);
-                    info!("the handshake with {} failed: {}", path.remote, error);
-                    return Some(Event::Failed(error));
-                }
-            }
-        }
-        let Some(at) = self.storage.sessions.find(hash, &path) else {
-            Stats::count(&mut self.stats.dropped);
-            return None;
-        };
-        let entry = self.storage.sessions.get_mut(at)?;
-        self.due = true;
-        match entry.value.receive(self.config.crypto(), header, body, &mut self.stats) {
-            Received::Nothing => None,
-            Received::Data(data) => {
-                entry.touched = now;
-                Some(Event::Data(data))
-            }
-            Received::Closed => Some(Event::Closed),
-            Received::Failed(error) => {
-                self.storage.sessions.remove(at);
-                Some(Event::Failed(error))
+        let session = self.storage.sessions.find(hash, &path);
+        let handshake = self.storage.handshakes.find(hash, &path).filter(|at| {
+            let entry = self.storage.handshakes.get(*at);
+            let awaits_finished = entry.is_some_and(|entry| entry.value.awaits_finished());
+            // Beside a session, only a handshake record can be meant for the handshake that awaits its Finished.
+            let may_be_finished = session.is_none() || header.content_type == ContentType::Handshake;
+            header.epoch == 0 || awaits_finished && may_be_finished
+        });
+        match (handshake, session) {
+            (Some(at), _) => self.receive_in_handshake(header, body, path, at, now),
+            (None, Some(at)) => self.receive_in_session(header, body, at, now),
+            (None, None) => {
+                Stats::count(&mut self.stats.dropped);
+                None
             }
         }
     }
 
-    /// A ClientHello, which nothing is kept for until its cookie shows that the client receives at its address.
-    ///
-    /// # Errors
-    /// Why a client with a good cookie cannot be served.
-    fn on_client_hello<R: TryCryptoRng + ?Sized>(
+    fn receive_in_handshake<'d>(
         &mut self,
         header: &RecordHeader,
-        body: &[u8],
+        body: &mut [u8],
         path: Path,
-        rng: &mut R,
+        at: u16,
         now: Instant,
-    ) -> Result<(), Error> {
-        // A fragment is never kept here, so a hello that was cut is of no use.
-        let fragment = Fragment::parse(&mut Reader::new(body)).ok().filter(Fragment::is_whole);
-        let parsed = fragment.and_then(|fragment| Some((fragment, ClientHello::parse(fragment.body).ok()?)));
-        let plausible = |hello: &ClientHello<'_>, seq| match hello.cookie {
-            [] => seq == 0,
-            _ => (1..=MAX_HELLO_SEQ).contains(&seq),
-        };
-        let Some((fragment, hello)) =
-            parsed.filter(|(fragment, hello)| plausible(hello, fragment.message_seq))
-        else {
-            Stats::count(&mut self.stats.dropped);
-            return Ok(());
-        };
-        debug!("<- ClientHello (message {}, cookie of {} bytes)", fragment.message_seq, hello.cookie.len());
-        if !self.cookies.check(path.remote, &hello, now) {
-            let cookie = self.cookies.make(path.remote, &hello, now);
-            let reply = HelloReply::hello_verify_request(header, &fragment, cookie);
-            self.reply = Some((reply, path));
-            return Ok(());
-        }
-
-        let hash = self.hash(&path);
-        let sessions = &self.storage.sessions;
-        let session = sessions.find(hash, &path).and_then(|at| sessions.get(at));
-        if session.is_some_and(|entry| entry.value.is_from(&hello)) {
-            Stats::count(&mut self.stats.dropped);
-            return Ok(());
-        }
-        let before = self.storage.handshakes.find(hash, &path);
-        if let Some(entry) = before.and_then(|at| self.storage.handshakes.get_mut(at))
-            && entry.value.is_from(&hello)
-        {
-            entry.value.on_repeated_hello(&mut self.stats);
-            self.due = true;
-            return Ok(());
-        }
-        let random = ServerRandom::draw(rng)?;
-        match Handshake::server(&self.context(), &fragment, &hello, header, random, now) {
-            Ok(handshake) => {
-                self.admit(hash, path, before, handshake, now);
-                Ok(())
+    ) -> Option<Event<'d>> {
+        let context = self.context();
+        let entry = self.storage.handshakes.get_mut(at)?;
+        self.handshakes_due = true;
+        match entry.value.receive(&context, header, body, now, &mut self.stats) {
+            Ok(None) => None,
+            Ok(Some(established)) => {
+                self.storage.handshakes.remove(at);
+                self.establish(path, established, now);
+                Some(Event::Established)
             }
             Err(error) => {
                 Stats::count(&mut self.stats.handshakes_failed);
                 info!("the handshake with {} failed: {}", path.remote, error);
-                self.reply = Some((HelloReply::alert(header, error), path));
-                Err(error)
+                Some(Event::Refused(error))
             }
         }
     }
 
-    /// Finds a slot for a handshake, in the place of `before` where the client starts anew.
-    fn admit(&mut self, hash: u64, path: Path, before: Option<u16>, handshake: Handshake, now: Instant) {
-        let handshakes = &mut self.storage.handshakes;
-        let evicted = before.or_else(|| {
-            let grace = self.config.initial_timeout();
-            let full = handshakes.is_full();
-            full.then(|| admission::handshake_to_evict(handshakes, &path, grace, now)).flatten()
-        });
-        if let Some(at) = evicted {
-            handshakes.remove(at);
+    fn receive_in_session<'d>(
+        &mut self,
+        header: &RecordHeader,
+        body: &'d mut [u8],
+        at: u16,
+        now: Instant,
+    ) -> Option<Event<'d>> {
+        let entry = self.storage.sessions.get_mut(at)?;
+        let event = entry.value.receive(self.config.crypto(), header, body, &mut self.stats);
+        if entry.value.is_due() {
+            self.sessions_due_from = self.sessions_due_from.min(at);
         }
-        if handshakes.insert(hash, path, now, handshake).is_none() {
-            debug!("no room for another handshake");
-            Stats::count(&mut self.stats.handshakes_refused);
+        match &event {
+            Some(Event::Data(_)) => entry.touched = now,
+            Some(Event::Failed(_)) => {
+                self.storage.sessions.remove(at);
+            }
+            _ => {}
         }
-        self.due = true;
+        event
     }
 
     /// Makes a session of a handshake that succeeded, in the place of the one that the same path had.
-    fn establish(&mut self, hash: u64, path: Path, established: Established, now: Instant) {
+    fn establish(&mut self, path: Path, established: Established, now: Instant) {
+        let hash = self.hash(&path);
         let sessions = &mut self.storage.sessions;
         if let Some(at) = sessions.find(hash, &path) {
             sessions.remove(at);
@@ -528,18 +482,26 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
             sessions.remove(at);
             Stats::count(&mut self.stats.sessions_evicted);
         }
-        let id = SessionId(self.next_session);
-        self.next_session += 1;
+        let session = Session::new(self.next_session.take(), established);
+        info!("established: {}, from {}", session.peer(), path.remote);
         // One slot is free now, as a full pool evicts.
-        let _ = sessions.insert(hash, path, now, Session::new(id, established));
+        if let Some(at) = sessions.insert(hash, path, now, session) {
+            // The last flight goes out.
+            self.sessions_due_from = self.sessions_due_from.min(at);
+        }
     }
 }
 
-fn starts_with_client_hello(body: &[u8]) -> bool {
-    body.first() == Some(&HandshakeType::ClientHello.number())
+impl<const H: usize, const S: usize> Drop for Endpoint<'_, H, S> {
+    /// Wipes the keys in the storage.
+    fn drop(&mut self) {
+        self.storage.handshakes.clear();
+        self.storage.sessions.clear();
+    }
 }
 
 /// The records of one datagram, on their way through an [`Endpoint`]: an iterator over what they brought.
+#[must_use = "records that are not looked at are lost"]
 pub struct EndpointIncoming<'e, 'a, 'd, 'r, R: ?Sized, const H: usize, const S: usize> {
     endpoint: &'e mut Endpoint<'a, H, S>,
     rest: &'d mut [u8],

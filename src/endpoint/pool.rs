@@ -64,7 +64,7 @@ struct Slot<T> {
 /// A value and where it belongs.
 pub(super) struct Entry<T> {
     pub(super) path: Path,
-    hash: u64,
+    bucket: u16,
     /// When it was made, or last of use.
     pub(super) touched: Instant,
     pub(super) value: T,
@@ -91,7 +91,7 @@ impl<T, const N: usize> Pool<T, N> {
 
     /// The slot of the value at `path`.
     pub(super) fn find(&self, hash: u64, path: &Path) -> Option<u16> {
-        let mut at = *self.buckets.get(bucket::<N>(hash))?;
+        let mut at = *self.buckets.get(usize::from(bucket::<N>(hash)))?;
         // A chain is never longer than the pool.
         for _ in 0..N {
             let slot = self.slots.get(usize::from(at))?;
@@ -111,8 +111,8 @@ impl<T, const N: usize> Pool<T, N> {
         self.slots.get_mut(usize::from(at))?.entry.as_mut()
     }
 
-    /// Puts a value into a free slot; `None` when there is none. At most one value belongs to a path.
-    pub(super) fn insert(&mut self, hash: u64, path: Path, now: Instant, value: T) -> Option<()> {
+    /// Puts a value into a free slot and returns which; `None` when there is none. At most one value belongs to a path.
+    pub(super) fn insert(&mut self, hash: u64, path: Path, now: Instant, value: T) -> Option<u16> {
         let at = if self.free != NIL { self.free } else { self.used };
         let slot = self.slots.get_mut(usize::from(at))?;
         if at == self.free {
@@ -120,26 +120,28 @@ impl<T, const N: usize> Pool<T, N> {
         } else {
             self.used += 1;
         }
-        let head = self.buckets.get_mut(bucket::<N>(hash))?;
+        let bucket = bucket::<N>(hash);
+        let head = self.buckets.get_mut(usize::from(bucket))?;
         *slot = Slot {
             next: core::mem::replace(head, at),
-            entry: Some(Entry { path, hash, touched: now, value }),
+            entry: Some(Entry { path, bucket, touched: now, value }),
         };
-        Some(())
+        Some(at)
     }
 
-    /// Takes the value out of a slot.
-    pub(super) fn remove(&mut self, at: u16) -> Option<T> {
+    /// Drops the value of a slot where it lies, so that its secrets are wiped there and not in a copy.
+    pub(super) fn remove(&mut self, at: u16) -> Option<()> {
         let slot = self.slots.get_mut(usize::from(at))?;
-        let entry = slot.entry.take()?;
+        let bucket = slot.entry.as_ref()?.bucket;
+        slot.entry = None;
         let behind = core::mem::replace(&mut slot.next, self.free);
         self.free = at;
 
         // Unchain it: whatever pointed at this slot points behind it now.
-        let head = self.buckets.get_mut(bucket::<N>(entry.hash))?;
+        let head = self.buckets.get_mut(usize::from(bucket))?;
         if *head == at {
             *head = behind;
-            return Some(entry.value);
+            return Some(());
         }
         let mut before = *head;
         for _ in 0..N {
@@ -150,7 +152,7 @@ impl<T, const N: usize> Pool<T, N> {
             }
             before = slot.next;
         }
-        Some(entry.value)
+        Some(())
     }
 
     /// The slots that may hold a value.
@@ -170,8 +172,9 @@ impl<T, const N: usize> Pool<T, N> {
     }
 }
 
-const fn bucket<const N: usize>(hash: u64) -> usize {
-    (hash % N as u64) as usize
+const fn bucket<const N: usize>(hash: u64) -> u16 {
+    // A pool has less than 65,535 slots.
+    (hash % N as u64) as u16
 }
 
 #[cfg(test)]
@@ -196,7 +199,8 @@ mod tests {
             let hash = u64::from(port % 3);
             match pool.find(hash, &path(port)) {
                 Some(at) => {
-                    assert_eq!(pool.remove(at), map.remove(&port));
+                    assert_eq!(pool.get(at).map(|entry| entry.value), map.remove(&port));
+                    assert_eq!(pool.remove(at), Some(()));
                     assert_eq!(pool.find(hash, &path(port)), None);
                 }
                 None => {

@@ -3,7 +3,7 @@
 use super::flight::Outgoing;
 use super::keys12::{Agreed, Keys};
 use super::transcript::Transcript;
-use super::{Context, Core, Credentials, Established, Message, Pending, Role, State};
+use super::{Context, Core, Credentials, Established, Message, Pending, State};
 use crate::config::Config;
 use crate::crypto;
 use crate::error::{Error, PeerMisbehaved};
@@ -22,7 +22,12 @@ use crate::wire::{BufferFull, RANDOM_LEN, Writer, version};
 
 /// How many HelloVerifyRequests a client follows. More than one comes when a cookie ran out on its way; without a bound,
 /// anyone could keep the client turning.
-const MAX_HELLO_VERIFY_REQUESTS: u8 = 4;
+pub(crate) const MAX_HELLO_VERIFY_REQUESTS: u16 = 4;
+
+/// Longest body in bytes of a ClientHello: version, random, no session id, the longest cookie, every suite and the SCSV,
+/// one compression method, and the extensions.
+pub(super) const MAX_HELLO_LEN: usize =
+    2 + RANDOM_LEN + 1 + (1 + 255) + 2 + 2 * (CipherSuite::ALL.len() + 1) + 2 + 2 + 4;
 
 /// What the ClientHello is encoded from.
 #[derive(Clone, Copy)]
@@ -30,7 +35,7 @@ pub(super) struct Hello {
     random: [u8; RANDOM_LEN],
     cookie: [u8; 255],
     cookie_len: u8,
-    hello_verify_requests: u8,
+    hello_verify_requests: u16,
 }
 
 impl Hello {
@@ -59,6 +64,54 @@ impl Hello {
             extensions: Extensions { extended_master_secret: true, ..Extensions::default() },
         }
         .emit(w)
+    }
+
+    /// Takes the cookie over.
+    fn follow(&mut self, request: &HelloVerifyRequest<'_>) -> Result<(), Error> {
+        if self.hello_verify_requests >= MAX_HELLO_VERIFY_REQUESTS {
+            return Err(PeerMisbehaved::UnexpectedMessage.into());
+        }
+        self.hello_verify_requests += 1;
+        let mut w = Writer::new(&mut self.cookie);
+        // A vector with a length of one byte always fits into 255.
+        self.cookie_len = match w.bytes(request.cookie) {
+            Ok(()) => u8::try_from(w.len()).unwrap_or(u8::MAX),
+            Err(BufferFull) => 0,
+        };
+        Ok(())
+    }
+
+    /// Checks the server's choice against what was offered.
+    fn accept(&self, config: &Config<'_>, hello: &ServerHello<'_>) -> Result<Agreed, Error> {
+        if hello.server_version != version::DTLS12 {
+            return Err(PeerMisbehaved::UnsupportedVersion.into());
+        }
+        if hello.random == [0; RANDOM_LEN] {
+            return Err(PeerMisbehaved::ZeroRandom.into());
+        }
+        let suite = CipherSuite::from_number(hello.cipher_suite)
+            .filter(|suite| config.suites().contains(suite))
+            .ok_or(PeerMisbehaved::SelectedUnofferedSuite)?;
+        if hello.compression_method != 0 {
+            return Err(PeerMisbehaved::Compression.into());
+        }
+        if hello.extensions.renegotiated_connection {
+            return Err(PeerMisbehaved::Renegotiation.into());
+        }
+        if hello.extensions.unknown {
+            return Err(PeerMisbehaved::UnofferedExtension.into());
+        }
+        if config.requires_extended_master_secret() && !hello.extensions.extended_master_secret {
+            return Err(PeerMisbehaved::NoExtendedMasterSecret.into());
+        }
+        // A server that does not answer the signal is let through, as RFC 5746 §4.1 allows: tinydtls and others do not
+        // know it, and this client never renegotiates, which is what the splice would need.
+        Ok(Agreed {
+            client_random: self.random,
+            server_random: hello.random,
+            suite,
+            extended_master_secret: hello.extensions.extended_master_secret,
+        })
     }
 }
 
@@ -123,14 +176,10 @@ impl Core {
                 if !crypto::equal(&finished.verify_data, &pending.peer_verify_data) {
                     return Err(PeerMisbehaved::WrongVerifyData.into());
                 }
-                let over = State::Failed { alert: None, write: None };
-                if let State::ClientAwaitsFinished(Pending { read, write, exporter, .. }) =
-                    core::mem::replace(&mut self.state, over)
-                {
-                    let identity = Identity::new(psk.identity())?;
-                    // The server has all of this side's messages, or it could not have finished.
-                    return Ok(Some(Established { identity, read, write, last_flight: None, exporter }));
-                }
+                // The server has all of this side's messages, or it could not have finished.
+                let established = pending.establish(Identity::new(psk.identity())?, None);
+                self.state = State::OVER;
+                return Ok(Some(established));
             }
             _ => return Err(PeerMisbehaved::UnexpectedMessage.into()),
         }
@@ -149,58 +198,11 @@ impl Core {
         let seq = self.flight.next_seq();
         self.start_flight(context, &[Outgoing::ClientKeyExchange, Outgoing::Finished], seq, now)?;
         let keys = Keys::derive(context, agreed, psk.key(), &mut self.transcript, seq.saturating_add(1));
-        self.state = State::ClientAwaitsFinished(Pending::new(agreed, keys, Role::Client));
+        self.state = State::ClientAwaitsFinished(Pending::client(agreed, keys));
         Ok(())
     }
 
     pub(super) fn add_to_transcript(&mut self, message: &Message<'_>) {
         self.transcript.add(message.msg_type, message.message_seq, message.body);
-    }
-}
-
-impl Hello {
-    /// Takes the cookie over.
-    fn follow(&mut self, request: &HelloVerifyRequest<'_>) -> Result<(), Error> {
-        if self.hello_verify_requests >= MAX_HELLO_VERIFY_REQUESTS {
-            return Err(PeerMisbehaved::UnexpectedMessage.into());
-        }
-        self.hello_verify_requests += 1;
-        let mut w = Writer::new(&mut self.cookie);
-        // A vector with a length of one byte always fits into 255.
-        self.cookie_len = match w.bytes(request.cookie) {
-            Ok(()) => u8::try_from(w.len()).unwrap_or(u8::MAX),
-            Err(BufferFull) => 0,
-        };
-        Ok(())
-    }
-
-    /// Checks the server's choice against what was offered.
-    fn accept(&self, config: &Config<'_>, hello: &ServerHello<'_>) -> Result<Agreed, Error> {
-        if hello.server_version != version::DTLS12 {
-            return Err(PeerMisbehaved::UnsupportedVersion.into());
-        }
-        if hello.random == [0; RANDOM_LEN] {
-            return Err(PeerMisbehaved::ZeroRandom.into());
-        }
-        let suite = CipherSuite::from_number(hello.cipher_suite)
-            .filter(|suite| config.suites().contains(suite))
-            .ok_or(PeerMisbehaved::SelectedUnofferedSuite)?;
-        if hello.compression_method != 0 {
-            return Err(PeerMisbehaved::Compression.into());
-        }
-        if hello.extensions.unknown {
-            return Err(PeerMisbehaved::UnofferedExtension.into());
-        }
-        if config.requires_extended_master_secret() && !hello.extensions.extended_master_secret {
-            return Err(PeerMisbehaved::NoExtendedMasterSecret.into());
-        }
-        // A server that does not answer the signal is let through, as RFC 5746 §4.1 allows: tinydtls and others do not
-        // know it, and this client never renegotiates, which is what the splice would need.
-        Ok(Agreed {
-            client_random: self.random,
-            server_random: hello.random,
-            suite,
-            extended_master_secret: hello.extensions.extended_master_secret,
-        })
     }
 }

@@ -3,7 +3,7 @@
 use core::net::{IpAddr, SocketAddr};
 
 use rand_core::TryCryptoRng;
-use zeroize::ZeroizeOnDrop;
+use zeroize::Zeroizing;
 
 use super::fill_random;
 use crate::crypto::{self, hmac::HmacKey};
@@ -18,34 +18,55 @@ pub(crate) const COOKIE_LEN: usize = 16;
 const PERIOD_MILLIS: u64 = 60_000;
 
 /// Makes and checks cookies: `HMAC(secret, period, address, parameters of the hello)`.
-#[derive(ZeroizeOnDrop)]
 pub(crate) struct CookieJar {
-    secret: [u8; 32],
+    secret: HmacKey,
 }
 
 impl CookieJar {
     /// Draws the secret. That the period goes into each cookie makes it a new secret every period.
     pub(crate) fn new<R: TryCryptoRng + ?Sized>(rng: &mut R) -> Result<Self, Error> {
-        let mut secret = [0; 32];
-        fill_random(rng, &mut secret)?;
-        Ok(Self { secret })
+        let mut secret = Zeroizing::new([0; 32]);
+        fill_random(rng, secret.as_mut())?;
+        Ok(Self { secret: HmacKey::new(secret.as_ref()) })
     }
 
-    /// The cookie that the client at `remote` has to repeat in this hello.
-    pub(crate) fn make(&self, remote: SocketAddr, hello: &ClientHello<'_>, now: Instant) -> [u8; COOKIE_LEN] {
-        self.of_period(now.as_millis() / PERIOD_MILLIS, remote, hello)
+    /// The cookie that the client at `remote` has to repeat in this hello, sent as message `message_seq`.
+    pub(crate) fn make(
+        &self,
+        remote: SocketAddr,
+        hello: &ClientHello<'_>,
+        message_seq: u16,
+        now: Instant,
+    ) -> [u8; COOKIE_LEN] {
+        self.of_period(now.as_millis() / PERIOD_MILLIS, remote, hello, message_seq)
     }
 
-    /// Whether the hello carries a cookie of this period or of the last one.
-    pub(crate) fn check(&self, remote: SocketAddr, hello: &ClientHello<'_>, now: Instant) -> bool {
+    /// Whether the hello, which came as message `message_seq`, carries a cookie of this period or of the last one.
+    pub(crate) fn check(
+        &self,
+        remote: SocketAddr,
+        hello: &ClientHello<'_>,
+        message_seq: u16,
+        now: Instant,
+    ) -> bool {
+        // Most hellos have none yet, and cost no hash.
+        if hello.cookie.len() != COOKIE_LEN {
+            return false;
+        }
         let period = now.as_millis() / PERIOD_MILLIS;
         [Some(period), period.checked_sub(1)]
             .into_iter()
             .flatten()
-            .any(|period| crypto::equal(&self.of_period(period, remote, hello), hello.cookie))
+            .any(|period| crypto::equal(&self.of_period(period, remote, hello, message_seq), hello.cookie))
     }
 
-    fn of_period(&self, period: u64, remote: SocketAddr, hello: &ClientHello<'_>) -> [u8; COOKIE_LEN] {
+    fn of_period(
+        &self,
+        period: u64,
+        remote: SocketAddr,
+        hello: &ClientHello<'_>,
+        message_seq: u16,
+    ) -> [u8; COOKIE_LEN] {
         let address = match remote.ip() {
             IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
             IpAddr::V6(ip) => ip.octets(),
@@ -53,10 +74,11 @@ impl CookieJar {
         // Each variable part behind its length, so that no two hellos give the same bytes.
         let lengths = [hello.session_id.len(), hello.cipher_suites.0.len(), hello.compression_methods.len()]
             .map(|len| u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes());
-        let mac = HmacKey::new(&self.secret).mac([
+        let mac = self.secret.mac([
             period.to_be_bytes().as_slice(),
             &address,
             &remote.port().to_be_bytes(),
+            &message_seq.to_be_bytes(),
             lengths.as_flattened(),
             &hello.client_version,
             &hello.random,

@@ -3,6 +3,7 @@
 //! A flight is encoded from the handshake's state whenever it is sent, with fresh record numbers around the same
 //! messages.
 
+use super::CHANGE_CIPHER_SPEC;
 use crate::crypto::provider::CryptoProvider;
 use crate::error::Error;
 use crate::record::{PlainWriter, WriteState, sealed_len};
@@ -73,9 +74,14 @@ impl Flight {
     pub(crate) fn advance(&mut self, written: usize, len: usize) {
         self.offset += written;
         if self.offset >= len {
-            self.sent += 1;
-            self.offset = 0;
+            self.advance_whole();
         }
+    }
+
+    /// All of the next message is out.
+    pub(crate) fn advance_whole(&mut self) {
+        self.sent += 1;
+        self.offset = 0;
     }
 
     /// Sends everything again. `false` for a flight with nothing in it.
@@ -125,7 +131,7 @@ pub(crate) fn write_finished(
     if buf.len() < finished_len(write) {
         return Ok(None);
     }
-    let Some(len) = plain.write(ContentType::ChangeCipherSpec, [&[1], &[]], buf) else {
+    let Some(len) = plain.write(ContentType::ChangeCipherSpec, [&CHANGE_CIPHER_SPEC, &[]], buf) else {
         return Ok(None);
     };
     let header = whole_header(HandshakeType::Finished, VERIFY_DATA_LEN, message_seq);

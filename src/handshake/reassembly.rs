@@ -8,9 +8,10 @@ use crate::wire::handshake::Fragment;
 
 /// Longest fragmented message in bytes. The longest that a PSK handshake needs is a ServerKeyExchange or a
 /// ClientKeyExchange with 128 bytes of text; a ServerHello with the extensions of a chatty server stays below it too.
-pub(crate) const MAX_FRAGMENTED_MESSAGE: usize = 384;
+pub const MAX_FRAGMENTED_MESSAGE: usize = 384;
 
-pub(crate) struct Reassembly {
+/// A message on its way to being whole.
+pub struct Reassembly {
     /// The message that is being put together: its type, length and sequence number, as its first fragment said.
     message: Option<(u8, u32, u16)>,
     bytes: [u8; MAX_FRAGMENTED_MESSAGE],
@@ -19,12 +20,13 @@ pub(crate) struct Reassembly {
 }
 
 impl Reassembly {
-    pub(crate) const fn new() -> Self {
+    /// Nothing has arrived.
+    pub const fn new() -> Self {
         Self { message: None, bytes: [0; MAX_FRAGMENTED_MESSAGE], arrived: [0; MAX_FRAGMENTED_MESSAGE / 8] }
     }
 
     /// Forgets what has arrived.
-    pub(crate) const fn clear(&mut self) {
+    pub const fn clear(&mut self) {
         self.message = None;
     }
 
@@ -33,7 +35,7 @@ impl Reassembly {
     ///
     /// Fragments of one message must agree on its type and length. One that does not starts the message anew: the
     /// sender of the first may have been forging it, and the honest peer will repeat its own.
-    pub(crate) fn add(&mut self, fragment: &Fragment<'_>) -> Option<&[u8]> {
+    pub fn add(&mut self, fragment: &Fragment<'_>) -> Option<&[u8]> {
         let length = usize::try_from(fragment.length).ok()?;
         let offset = usize::try_from(fragment.fragment_offset).ok()?;
         let message = (fragment.msg_type, fragment.length, fragment.message_seq);

@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 
 use super::flight::{Flight, Outgoing};
 use super::keys12::{Agreed, Keys};
-use super::{Context, Core, Established, LastFlight, Message, Pending, Role, State, fill_random};
+use super::{Context, Core, Established, LastFlight, Message, Pending, State, fill_random};
 use crate::config::Config;
 use crate::crypto;
 use crate::error::{Error, PeerMisbehaved};
@@ -60,6 +60,9 @@ impl HelloSeen {
         if hello.random == [0; RANDOM_LEN] {
             return Err(PeerMisbehaved::ZeroRandom.into());
         }
+        if hello.extensions.renegotiated_connection {
+            return Err(PeerMisbehaved::Renegotiation.into());
+        }
         if !hello.compression_methods.contains(&0) {
             return Err(PeerMisbehaved::Compression.into());
         }
@@ -88,7 +91,7 @@ impl HelloSeen {
             extensions: Extensions {
                 extended_master_secret: self.agreed.extended_master_secret,
                 renegotiation_info: self.renegotiation_info,
-                unknown: false,
+                ..Extensions::default()
             },
         }
         .emit(w)
@@ -113,6 +116,8 @@ pub(super) struct KeyExchangeSeen {
     pub(super) client_random: [u8; RANDOM_LEN],
     pub(super) identity: Identity,
     pub(super) pending: Pending,
+    /// Whether the key store has a key for the identity.
+    known: bool,
     proof: Proof,
 }
 
@@ -121,9 +126,10 @@ pub(super) struct KeyExchangeSeen {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Proof {
     Awaited,
-    Failed,
-    /// Failed, and the client has sent its flight again since.
-    Repeated,
+    /// The record with this number failed.
+    Failed(u64),
+    /// The record with this number failed, and the client has sent its flight again since.
+    Repeated(u64),
 }
 
 impl KeyExchangeSeen {
@@ -132,17 +138,19 @@ impl KeyExchangeSeen {
     }
 
     pub(super) fn on_repeated_flight(&mut self) {
-        if self.proof == Proof::Failed {
-            self.proof = Proof::Repeated;
+        if let Proof::Failed(number) = self.proof {
+            self.proof = Proof::Repeated(number);
         }
     }
 
     /// The record that should be the Finished did not open.
-    pub(super) fn on_unopened(&mut self) -> Result<(), Error> {
-        if self.proof == Proof::Repeated {
-            return Err(Error::AuthenticationFailed);
+    pub(super) fn on_unopened(&mut self, sequence_number: u64) -> Result<(), Error> {
+        match self.proof {
+            Proof::Awaited => self.proof = Proof::Failed(sequence_number),
+            // A client sends it again under a new number. The same one is a copy that the network made.
+            Proof::Repeated(number) if number != sequence_number => return Err(Error::AuthenticationFailed),
+            Proof::Failed(_) | Proof::Repeated(_) => {}
         }
-        self.proof = Proof::Failed;
         Ok(())
     }
 }
@@ -163,21 +171,21 @@ impl Core {
             }
             (State::ServerAwaitsFinished(seen), HandshakeType::Finished) => {
                 let finished = Finished::parse(message.body)?;
-                if !crypto::equal(&finished.verify_data, &seen.pending.peer_verify_data) {
+                let proven = crypto::equal(&finished.verify_data, &seen.pending.peer_verify_data);
+                // Nobody can prove a key that does not exist. Should somebody guess the one that stands in for it, it
+                // is of no use.
+                if !(proven & seen.known) {
                     return Err(PeerMisbehaved::WrongVerifyData.into());
                 }
-                let message_seq = self.flight.next_seq();
-                let plain = self.plain;
-                let over = State::Failed { alert: None, write: None };
-                if let State::ServerAwaitsFinished(KeyExchangeSeen {
-                    client_random, identity, pending, ..
-                }) = core::mem::replace(&mut self.state, over)
-                {
-                    let client_random = client_random.first_chunk().copied().unwrap_or_default();
-                    let Pending { read, write, verify_data, exporter, .. } = pending;
-                    let last_flight = Some(LastFlight { client_random, plain, message_seq, verify_data });
-                    return Ok(Some(Established { identity, read, write, last_flight, exporter }));
-                }
+                let last_flight = LastFlight {
+                    client_random: seen.client_random.first_chunk().copied().unwrap_or_default(),
+                    plain: self.plain,
+                    message_seq: self.flight.next_seq(),
+                    verify_data: seen.pending.verify_data,
+                };
+                let established = seen.pending.establish(seen.identity.clone(), Some(last_flight));
+                self.state = State::OVER;
+                return Ok(Some(established));
             }
             _ => return Err(PeerMisbehaved::UnexpectedMessage.into()),
         }
@@ -196,26 +204,27 @@ impl Core {
     ) -> Result<(), Error> {
         let ClientKeyExchange { psk_identity } = ClientKeyExchange::parse(message.body)?;
         let identity = Identity::new(psk_identity);
-        let key = store.key(psk_identity).filter(|key| {
-            let usable = psk::check_key(key).is_ok();
-            if !usable {
-                warning!("the key store has a key of {} bytes, which cannot be used", key.len());
+        let mut key = Zeroizing::new([*dummy; MAX_KEY_LEN.div_ceil(RANDOM_LEN)]);
+        let key = key.as_flattened_mut();
+        let mut key_len = store.dummy_key_len().clamp(1, MAX_KEY_LEN);
+        let mut known = false;
+        store.with_key(psk_identity, &mut |lent| match key.get_mut(..lent.len()) {
+            // An identity too long to be stored is as unknown as one that is not in the store.
+            Some(start) if psk::check_key(lent).is_ok() && identity.is_ok() => {
+                start.copy_from_slice(lent);
+                (key_len, known) = (lent.len(), true);
             }
-            usable
+            _ => warning!("the key store has a key of {} bytes, which cannot be used", lent.len()),
         });
-        // An identity too long to be stored is as unknown as one that is not in the store.
-        let known = identity.is_ok() && key.is_some();
-        let dummy = Zeroizing::new([*dummy; MAX_KEY_LEN.div_ceil(RANDOM_LEN)]);
-        let dummy = dummy.as_flattened();
-        let dummy = dummy.get(..store.dummy_key_len().clamp(1, MAX_KEY_LEN)).unwrap_or(dummy);
-        let key = key.filter(|_| known).unwrap_or(dummy);
+        let key = key.get(..key_len).unwrap_or_default();
 
         let finished_seq = message.message_seq.saturating_add(1);
         let keys = Keys::derive(context, agreed, key, &mut self.transcript, finished_seq);
         self.state = State::ServerAwaitsFinished(KeyExchangeSeen {
             client_random: agreed.client_random,
             identity: identity.or_else(|_| Identity::new(&[]))?,
-            pending: Pending::new(agreed, keys, Role::Server),
+            pending: Pending::server(agreed, keys),
+            known,
             proof: Proof::Awaited,
         });
         // The client could not have sent this without the whole answer to its hello.

@@ -32,6 +32,11 @@ impl Timer {
         *self = Self { deadline: self.deadline, ..Self::start(config, now) };
     }
 
+    /// The flight is sent again because the peer repeated its own: the timeout begins again, as long as it was.
+    pub(crate) fn rearm(&mut self, now: Instant) {
+        self.retransmit_at = now + self.timeout;
+    }
+
     pub(crate) fn next(&self) -> Instant {
         self.retransmit_at.min(self.deadline)
     }

@@ -105,7 +105,7 @@ impl<'a, const N: usize> BufferedConnection<'a, N> {
         match &event {
             Event::Failed(error) => *over = Some(*error),
             Event::Closed => *over = Some(Error::Closed),
-            Event::Established | Event::Data(_) => {}
+            Event::Established | Event::Data(_) | Event::Refused(_) => {}
         }
         Some(event)
     }

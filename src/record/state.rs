@@ -48,7 +48,8 @@ impl PlainWriter {
     }
 }
 
-/// Seals the records that leave.
+/// Seals the records that leave. Of two clones, only one may ever seal.
+#[derive(Clone)]
 pub(crate) struct WriteState {
     suite: CipherSuite,
     key: AeadKey,
@@ -81,10 +82,11 @@ impl WriteState {
         if len > MAX_PLAINTEXT {
             return Err(Error::PayloadTooLong);
         }
-        let needed = payload.end + self.suite.tag_len();
-        let start = payload.start.checked_sub(RECORD_PREFIX);
-        let record = start.and_then(|start| buf.get_mut(start..needed));
-        let (Some(start), Some(record)) = (start, record) else {
+        let start = payload.start.saturating_sub(RECORD_PREFIX);
+        let end = payload.end.saturating_add(self.suite.tag_len());
+        // Of another length where there is no room in front, or the range runs backwards.
+        let record = buf.get_mut(start..end).filter(|record| record.len() == sealed_len(self.suite, len));
+        let Some(record) = record else {
             return Err(Error::BufferTooSmall { needed: sealed_len(self.suite, len) });
         };
         // A sequence number is never used twice under a key: at the end of the numbers, sending ends (RFC 6347 §4.1).
@@ -111,7 +113,7 @@ impl WriteState {
             .emit(EXPLICIT_NONCE_LEN + len + self.suite.tag_len(), &mut w)
             .and_then(|()| w.bytes(&explicit_nonce))
             .map_err(|_| Error::BufferTooSmall { needed: sealed_len(self.suite, len) })?;
-        Ok(start..needed)
+        Ok(start..end)
     }
 
     /// Seals the concatenation of `parts` at the start of `buf`, and returns the record's length.
@@ -157,6 +159,7 @@ impl Dropped {
 }
 
 /// Opens the records that arrive.
+#[derive(Clone)]
 pub(crate) struct ReadState {
     suite: CipherSuite,
     key: AeadKey,
@@ -192,5 +195,44 @@ impl ReadState {
         self.key.open(crypto, self.suite, header, *explicit_nonce, data, tag).map_err(|_| Dropped::Forged)?;
         self.window.mark(header.sequence_number);
         Ok(data)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{PlainWriter, WriteState};
+    use crate::crypto::aead::AeadKey;
+    use crate::crypto::provider::RustCrypto;
+    use crate::wire::record::{ContentType, HEADER_LEN, MAX_SEQUENCE_NUMBER};
+    use crate::{CipherSuite, Error};
+
+    /// The last number is used once; then sending ends, for data and alerts alike (RFC 6347 §4.1).
+    #[test]
+    fn numbers_are_never_used_twice() {
+        let mut write = WriteState::new(CipherSuite::Aes128Ccm8, AeadKey { key: [1; 16], salt: [2; 4] }, 1);
+        write.next = MAX_SEQUENCE_NUMBER;
+        let mut buf = [0; 64];
+        let len = write.seal(&RustCrypto, ContentType::ApplicationData, [b"last", &[]], &mut buf).unwrap();
+        assert_eq!(buf[5..11], [0xFF; 6]);
+        assert_eq!(buf[HEADER_LEN..HEADER_LEN + 8], [0, 1, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF]);
+        assert_eq!(len, 33);
+        for content_type in [ContentType::ApplicationData, ContentType::Alert, ContentType::Handshake] {
+            let before = buf;
+            let outcome = write.seal_in_place(&RustCrypto, content_type, &mut buf, 21..25);
+            assert_eq!(outcome, Err(Error::SequenceNumbersExhausted));
+            assert_eq!(buf, before);
+        }
+    }
+
+    /// Plaintext records take their first number from the peer, so theirs may come to the end, and wrap.
+    #[test]
+    fn plaintext_numbers_wrap() {
+        let mut plain = PlainWriter::starting_at(MAX_SEQUENCE_NUMBER);
+        let mut buf = [0; 15];
+        assert_eq!(plain.write(ContentType::Alert, [&[2, 40], &[]], &mut buf), Some(15));
+        assert_eq!(buf[5..11], [0xFF; 6]);
+        assert_eq!(plain.write(ContentType::Alert, [&[2], &[40]], &mut buf), Some(15));
+        assert_eq!(buf[5..11], [0; 6]);
+        assert_eq!(plain.write(ContentType::Alert, [&[2, 40], &[]], &mut buf[..14]), None);
     }
 }

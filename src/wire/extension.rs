@@ -14,6 +14,8 @@ pub struct Extensions {
     pub extended_master_secret: bool,
     /// `renegotiation_info` is there, and empty as it must be in a first handshake (RFC 5746 §3.4–3.6).
     pub renegotiation_info: bool,
+    /// `renegotiation_info` is there and speaks of a connection that there is not: the handshake fails (RFC 5746 §3.4, §3.6).
+    pub renegotiated_connection: bool,
     /// Something else is there: a server passes over it, a client did not offer it.
     pub unknown: bool,
 }
@@ -32,9 +34,8 @@ impl Extensions {
             let seen = match extension_type {
                 EXTENDED_MASTER_SECRET if data.is_empty() => &mut extensions.extended_master_secret,
                 EXTENDED_MASTER_SECRET => return Err(InvalidMessage::IllegalLength),
-                // Anything but an empty `renegotiated_connection` speaks of a connection that there is not.
                 RENEGOTIATION_INFO if data == [0] => &mut extensions.renegotiation_info,
-                RENEGOTIATION_INFO => return Err(InvalidMessage::IllegalValue),
+                RENEGOTIATION_INFO => &mut extensions.renegotiated_connection,
                 _ => {
                     extensions.unknown = true;
                     continue;

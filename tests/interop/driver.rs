@@ -113,7 +113,7 @@ impl<'a> Client<'a> {
                 }
                 Event::Data(data) => Report::Data(data.to_vec()),
                 Event::Closed => Report::Closed,
-                Event::Failed(error) => Report::Failed(error),
+                Event::Failed(error) | Event::Refused(error) => Report::Failed(error),
             });
         }
         if established {
@@ -233,7 +233,7 @@ fn serve(
                     Report::Data(bytes.to_vec())
                 }
                 Event::Closed => Report::Closed,
-                Event::Failed(error) => Report::Failed(error),
+                Event::Failed(error) | Event::Refused(error) => Report::Failed(error),
             });
         }
         if !data.is_empty() {

@@ -3,12 +3,14 @@
 use std::{
     net::{Ipv4Addr, SocketAddr, UdpSocket},
     sync::{
-        Arc, Mutex,
+        Arc, Condvar, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
     time::Duration,
 };
+
+use crate::peers::PATIENCE;
 
 /// How often something happens to a datagram, in percent.
 #[derive(Clone, Copy, Default)]
@@ -31,8 +33,15 @@ pub struct Datagram {
     pub bytes: Vec<u8>,
 }
 
+impl Datagram {
+    /// Whether it starts with a record of application data.
+    pub fn is_data(&self) -> bool {
+        self.bytes.first() == Some(&23)
+    }
+}
+
 /// What happened so far.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Record {
     /// In the order in which they left.
     pub passed: Vec<Datagram>,
@@ -41,11 +50,24 @@ pub struct Record {
     pub reordered: usize,
 }
 
+/// The record, and who waits for it.
+#[derive(Default)]
+struct Notes {
+    record: Mutex<Record>,
+    grown: Condvar,
+}
+
+impl Notes {
+    fn now(&self) -> MutexGuard<'_, Record> {
+        self.record.lock().unwrap()
+    }
+}
+
 /// A running relay for one client.
 pub struct Relay {
     /// Where the client speaks to.
     pub address: SocketAddr,
-    record: Arc<Mutex<Record>>,
+    record: Arc<Notes>,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -57,7 +79,7 @@ impl Relay {
         let back = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         back.connect(server).unwrap();
         let address = front.local_addr().unwrap();
-        let record = Arc::new(Mutex::new(Record::default()));
+        let record = Arc::new(Notes::default());
         let stop = Arc::new(AtomicBool::new(false));
         let client = Arc::new(Mutex::new(None));
 
@@ -78,7 +100,17 @@ impl Relay {
 
     /// What happened so far.
     pub fn record(&self) -> Record {
-        self.record.lock().unwrap().clone()
+        self.record.now().clone()
+    }
+
+    /// Waits until what happened is what the caller waits for.
+    #[track_caller]
+    pub fn wait_until(&self, enough: impl Fn(&Record) -> bool) -> Record {
+        let record = self.record.now();
+        let (record, timeout) =
+            self.record.grown.wait_timeout_while(record, PATIENCE, |record| !enough(record)).unwrap();
+        assert!(!timeout.timed_out(), "not all that was waited for came: {record:?}");
+        record.clone()
     }
 }
 
@@ -97,7 +129,7 @@ struct Lane {
     front: UdpSocket,
     back: UdpSocket,
     client: Arc<Mutex<Option<SocketAddr>>>,
-    record: Arc<Mutex<Record>>,
+    record: Arc<Notes>,
     stop: Arc<AtomicBool>,
     weather: Weather,
     dice: Dice,
@@ -125,14 +157,14 @@ impl Lane {
 
     fn decide(&mut self, datagram: &[u8]) {
         if self.dice.percent(self.weather.drop) {
-            self.record.lock().unwrap().dropped += 1;
+            self.record.now().dropped += 1;
         } else if self.held.is_none() && self.dice.percent(self.weather.reorder) {
-            self.record.lock().unwrap().reordered += 1;
+            self.record.now().reordered += 1;
             self.held = Some(datagram.to_vec());
         } else {
             self.pass(datagram);
             if self.dice.percent(self.weather.duplicate) {
-                self.record.lock().unwrap().duplicated += 1;
+                self.record.now().duplicated += 1;
                 self.pass(datagram);
             }
             self.release();
@@ -148,11 +180,8 @@ impl Lane {
 
     fn pass(&self, datagram: &[u8]) {
         // Written down before it leaves, so that its answer cannot be written down earlier.
-        self.record
-            .lock()
-            .unwrap()
-            .passed
-            .push(Datagram { from_client: self.from_client, bytes: datagram.to_vec() });
+        let passed = Datagram { from_client: self.from_client, bytes: datagram.to_vec() };
+        self.record.now().passed.push(passed);
         let client = *self.client.lock().unwrap();
         // A port that nobody holds (any more) is no concern of a network.
         let _ = match client {
@@ -160,6 +189,7 @@ impl Lane {
             Some(client) => self.front.send_to(datagram, client),
             None => Ok(0),
         };
+        self.record.grown.notify_all();
     }
 }
 

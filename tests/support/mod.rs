@@ -9,6 +9,7 @@ pub mod net;
 pub mod parse;
 pub mod peer;
 pub mod raw;
+pub mod scene;
 pub mod world;
 
 use rand::SeedableRng;

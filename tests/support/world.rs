@@ -27,7 +27,7 @@ impl From<Event<'_>> for Note {
             Event::Established => Self::Established,
             Event::Data(bytes) => Self::Data(bytes.to_vec()),
             Event::Closed => Self::Closed,
-            Event::Failed(error) => Self::Failed(error),
+            Event::Failed(error) | Event::Refused(error) => Self::Failed(error),
         }
     }
 }
@@ -51,8 +51,10 @@ impl Keys {
 }
 
 impl PskStore for Keys {
-    fn key(&self, identity: &[u8]) -> Option<&[u8]> {
-        self.0.borrow().iter().find(|psk| psk.identity() == identity).map(|psk| psk.key())
+    fn with_key(&self, identity: &[u8], lend: &mut dyn FnMut(&[u8])) {
+        if let Some(psk) = self.0.borrow().iter().find(|psk| psk.identity() == identity) {
+            lend(psk.key());
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What must hold before any test runs: format, lints, documentation, features, the Cortex-M4 build.
 
 use crate::{
+    fuzz,
     step::{Result, Steps, cargo, run},
     thumb,
 };
@@ -15,11 +16,19 @@ const VERSION: &str = "dtls12";
 pub const HOST_ONLY: &[&str] = &["async-io", "std", "tokio"];
 
 pub fn all(steps: &mut Steps) -> Result {
-    steps.step("format", || run(cargo().args(["fmt", "--all", "--", "--check"])))?;
+    steps.step("format", || {
+        run(cargo().args(["fmt", "--all", "--", "--check"]))?;
+        run(cargo().args(["fmt", "--all", "--", "--check"]).current_dir(fuzz::FOLDER))
+    })?;
     steps.step("clippy", || clippy(&["--workspace", "--all-targets"]))?;
     // defmt cannot link on a host, so with every feature the code is checked but not run.
     steps.step("clippy, all features together", || {
         clippy(&["--workspace", "--all-targets", "--all-features"])
+    })?;
+    steps.step("clippy, fuzz targets", || {
+        let mut clippy = cargo();
+        clippy.args(["clippy", "--all-targets", "--", "-D", "warnings"]);
+        run(clippy.current_dir(fuzz::FOLDER))
     })?;
     let features = features()?;
     steps.step("clippy, every feature alone", || {

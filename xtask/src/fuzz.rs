@@ -7,6 +7,9 @@ use crate::{
     step::{Result, Steps, run},
 };
 
+/// The targets' own workspace.
+pub const FOLDER: &str = "fuzz";
+
 /// How long each target runs where nothing else was asked for.
 pub const SECONDS: u32 = 60;
 
@@ -26,7 +29,7 @@ pub fn all(steps: &mut Steps, only: Option<&str>, seconds: u32) -> Result {
         steps.step(&format!("fuzz {target} for {seconds} s"), || {
             // libFuzzer adds what it finds to the first folder and only reads the second.
             let found = format!("target/fuzz-corpus/{target}");
-            let kept = format!("fuzz/corpus/{target}");
+            let kept = format!("{FOLDER}/corpus/{target}");
             std::fs::create_dir_all(&found)?;
             std::fs::create_dir_all(&kept)?;
             run(nightly_fuzz()

@@ -53,7 +53,7 @@ pub fn run(command: &mut Command) -> Result {
     if status.success() { Ok(()) } else { Err(format!("`{}` failed: {status}", shown(command)).into()) }
 }
 
-/// The command as one would type it, with the environment it adds.
+/// The command as one would type it.
 fn shown(command: &Command) -> String {
     let environment = command.get_envs().filter_map(|(name, value)| {
         let value = value?.to_string_lossy();

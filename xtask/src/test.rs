@@ -1,18 +1,25 @@
 //! The tests: `cargo test`, with the peers that the interop tests speak with.
 
 use crate::{
+    check, fuzz,
     packages::{self, INTEROP},
     step::{Result, Steps, cargo, run},
 };
 
-/// Features that the library's default and its own tests leave out, but that link and run on a host. What is in no list
-/// here (`defmt`, `embassy-time`) needs a board to link, and is checked only.
-const MORE_FEATURES: &str = "async-io,embedded-nal,keylog,log,rand-core-06,rand-core-09,tokio";
+/// The features that need a board to link: they are checked, and left out of the tests.
+const BOARD_ONLY: &[&str] = &["defmt", "embassy-time"];
 
 /// Every test there is.
 pub fn all(steps: &mut Steps) -> Result {
     packages::ensure(steps, INTEROP)?;
-    steps.step("tests", || run(cargo().args(["test", "--workspace", "--features", MORE_FEATURES])))
+    let features = check::features()?
+        .into_iter()
+        .filter(|feature| !BOARD_ONLY.contains(&feature.as_str()))
+        .collect::<Vec<_>>()
+        .join(",");
+    steps.step("tests", || run(cargo().args(["test", "--workspace", "--features", &features])))?;
+    // A workspace of its own, whose flags are in its own folder.
+    steps.step("tests of the fuzz targets", || run(cargo().arg("test").current_dir(fuzz::FOLDER)))
 }
 
 /// Only those against real peers.

@@ -1,0 +1,71 @@
+//! Replays the kept corpus without a fuzzer, and checks that it reaches what it is there for.
+//!
+//! `cargo test`, in `fuzz/`: any toolchain will do.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use dtls_psk::CipherSuite;
+use dtls_psk_fuzz::world::{Outcome, Victim};
+use dtls_psk_fuzz::{seeds, world};
+
+/// The files of one target, by name.
+fn corpus(target: &str) -> BTreeMap<String, Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+    let files = std::fs::read_dir(folder).unwrap().map(|file| {
+        let file = file.unwrap();
+        (file.file_name().into_string().unwrap(), std::fs::read(file.path()).unwrap())
+    });
+    files.collect()
+}
+
+#[test]
+fn holds_every_seed() {
+    for (target, name, bytes) in seeds::all() {
+        assert_eq!(corpus(target).get(&name), Some(&bytes), "{target}/{name}: `cargo run --example seeds`");
+    }
+}
+
+#[test]
+#[cfg(fuzzing)]
+fn record() {
+    corpus("record").values().for_each(|bytes| dtls_psk_fuzz::record::run(bytes));
+}
+
+#[test]
+#[cfg(fuzzing)]
+fn handshake() {
+    corpus("handshake").values().for_each(|bytes| dtls_psk_fuzz::handshake::run(bytes));
+}
+
+#[test]
+fn server() {
+    replay("server", Victim::Server);
+}
+
+#[test]
+fn client() {
+    replay("client", Victim::Client);
+}
+
+/// Every file keeps what the world must always keep. Together they bring every suite to established sessions with data
+/// both ways, under the real ciphers, and each that is called good does so by itself.
+fn replay(target: &str, victim: Victim) {
+    let mut established: Vec<CipherSuite> = Vec::new();
+    let mut failed = 0;
+    for (name, bytes) in corpus(target) {
+        println!("{target}/{name}");
+        let Outcome { server_established, client_established, to_server, to_client, failed: fails } =
+            world::run(victim, &bytes);
+        if name.starts_with("good") {
+            assert!(!server_established.is_empty() && !client_established.is_empty(), "{name}");
+            assert!(to_server > 0 && to_client > 0, "{name}");
+            established.extend(server_established.iter().filter(|suite| client_established.contains(suite)));
+        }
+        failed += fails;
+    }
+    for suite in CipherSuite::ALL {
+        assert!(established.contains(suite), "{suite}");
+    }
+    assert!(failed > 0, "not everybody fails to fail");
+}

@@ -1,0 +1,124 @@
+//! What a handshake does with records and messages, whichever role it has.
+
+use super::{CHANGE_CIPHER_SPEC, Context, Core, Credentials, Established, Message, State};
+use crate::error::Error;
+use crate::log::debug;
+use crate::record::Dropped;
+use crate::stats::Stats;
+use crate::time::Instant;
+use crate::wire::alert::Alert;
+use crate::wire::handshake::{Fragment, HandshakeType};
+use crate::wire::record::RecordHeader;
+
+impl Core {
+    /// A message that was here already. When it ends the peer's flight, the peer is missing ours (RFC 6347 §4.2.4).
+    pub(super) fn on_repeated(&mut self, fragment: &Fragment<'_>, now: Instant, stats: &mut Stats) {
+        match (&mut self.state, HandshakeType::from_number(fragment.msg_type)) {
+            (State::ClientAwaitsFinished(_), Some(HandshakeType::ServerHelloDone)) => {
+                self.timer.rearm(now);
+                self.repeat_flight(stats);
+            }
+            (State::ServerAwaitsFinished(seen), Some(HandshakeType::ClientKeyExchange)) => {
+                seen.on_repeated_flight();
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn on_change_cipher_spec(&mut self, body: &[u8], stats: &mut Stats) {
+        let pending = match &mut self.state {
+            State::ClientAwaitsFinished(pending) => Some(pending),
+            State::ServerAwaitsFinished(seen) => Some(&mut seen.pending),
+            _ => None,
+        };
+        match pending {
+            Some(pending) if body == CHANGE_CIPHER_SPEC => {
+                debug!("<- ChangeCipherSpec");
+                pending.change_cipher_spec_seen = true;
+            }
+            // Before there are keys to change to, it is early or forged (CVE-2014-0224, CVE-2017-7243).
+            _ => Stats::count(&mut stats.dropped),
+        }
+    }
+
+    pub(super) fn on_plaintext_alert(&mut self, body: &[u8], stats: &mut Stats) {
+        match Alert::parse(body) {
+            Ok(alert) if alert.ends_association() => {
+                debug!("<- Alert {:?}, not authenticated", alert.description);
+                self.remembered = Some(alert.description);
+            }
+            Ok(_) => {}
+            Err(_) => Stats::count(&mut stats.dropped),
+        }
+    }
+
+    /// Opens a record under the pending keys, which the peer may use from its ChangeCipherSpec on.
+    pub(super) fn open<'d>(
+        &mut self,
+        context: &Context<'_>,
+        header: &RecordHeader,
+        body: &'d mut [u8],
+    ) -> Result<&'d mut [u8], Dropped> {
+        let pending = match &mut self.state {
+            State::ClientAwaitsFinished(pending) => pending,
+            State::ServerAwaitsFinished(seen) => &mut seen.pending,
+            _ => return Err(Dropped::Unexpected),
+        };
+        if !pending.change_cipher_spec_seen {
+            return Err(Dropped::Unexpected);
+        }
+        pending.read.open(context.config.crypto(), header, body)
+    }
+
+    /// The record that should be the Finished was dropped.
+    pub(super) fn on_unopened(
+        &mut self,
+        header: &RecordHeader,
+        reason: Dropped,
+        stats: &mut Stats,
+    ) -> Result<(), Error> {
+        reason.count(stats);
+        match (&mut self.state, reason) {
+            (State::ServerAwaitsFinished(seen), Dropped::Forged) => seen.on_unopened(header.sequence_number),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn on_message(
+        &mut self,
+        context: &Context<'_>,
+        message: &Message<'_>,
+        now: Instant,
+    ) -> Result<Option<Established>, Error> {
+        let established = match context.credentials {
+            Credentials::Client(psk) => self.on_server_message(context, psk, message, now)?,
+            Credentials::Server(store) => self.on_client_message(context, store, message)?,
+        };
+        self.next_receive_seq = message.message_seq.saturating_add(1);
+        // The peer goes on, so the alert was not from it.
+        self.remembered = None;
+        Ok(established)
+    }
+
+    /// What it means that the deadline passed in this state.
+    pub(super) fn silence(&self) -> Error {
+        match &self.state {
+            State::ClientAwaitsServerHello(hello) if !hello.was_answered() => Error::NoAnswer,
+            State::ClientAwaitsFinished(_) => Error::NoAnswerToKeyExchange,
+            State::ServerAwaitsFinished(seen) if seen.has_failed() => Error::AuthenticationFailed,
+            _ => Error::HandshakeTimeout,
+        }
+    }
+}
+
+/// An alert under the new keys, before the Finished: the peer that sent it holds the key, and gives up.
+pub(super) fn on_authenticated_alert(body: &[u8], stats: &mut Stats) -> Result<(), Error> {
+    match Alert::parse(body) {
+        Ok(alert) if alert.ends_association() => Err(Error::AlertReceived(alert.description)),
+        Ok(_) => Ok(()),
+        Err(_) => {
+            Stats::count(&mut stats.dropped);
+            Ok(())
+        }
+    }
+}

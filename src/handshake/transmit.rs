@@ -1,0 +1,183 @@
+//! What a handshake sends: flights, encoded from its state, and the alert that ends it.
+
+use super::flight::{self, Flight, Outgoing};
+use super::{Context, Core, Pending, State, client12, server12};
+use crate::error::Error;
+use crate::log::debug;
+use crate::psk::MAX_IDENTITY_LEN;
+use crate::stats::Stats;
+use crate::time::Instant;
+use crate::wire::alert::Alert;
+use crate::wire::record::{self, ContentType};
+use crate::wire::{BufferFull, Writer, handshake};
+
+/// Longest body in bytes of a message that this crate sends: a ClientHello with the longest cookie, every suite and
+/// every extension.
+const MAX_OUTGOING: usize = 320;
+
+const _: () = {
+    assert!(MAX_OUTGOING >= client12::MAX_HELLO_LEN, "the longest ClientHello fits");
+    assert!(MAX_OUTGOING >= 2 + MAX_IDENTITY_LEN, "the longest identity fits");
+};
+
+impl Core {
+    /// Makes `messages` the flight to send, and adds them to the transcript.
+    pub(super) fn start_flight(
+        &mut self,
+        context: &Context<'_>,
+        messages: &'static [Outgoing],
+        first_seq: u16,
+        now: Instant,
+    ) -> Result<(), Error> {
+        self.flight = Flight::new(messages, first_seq);
+        self.timer.restart(context.config, now);
+        let mut scratch = [0; MAX_OUTGOING];
+        for (message, seq) in self.flight.numbered() {
+            // The derivation of the keys has added the Finished already.
+            if message != Outgoing::Finished {
+                let body = self.encode(context, message, &mut scratch)?;
+                self.transcript.add(message.handshake_type(), seq, body);
+            }
+        }
+        Ok(())
+    }
+
+    /// Encodes the body of a message from the state, the same bytes every time.
+    fn encode<'b>(
+        &self,
+        context: &Context<'_>,
+        message: Outgoing,
+        scratch: &'b mut [u8; MAX_OUTGOING],
+    ) -> Result<&'b [u8], Error> {
+        let mut w = Writer::new(scratch);
+        let written = match (message, &self.state) {
+            (Outgoing::ClientHello, State::ClientAwaitsServerHello(hello)) => {
+                hello.emit(context.config, &mut w)
+            }
+            (Outgoing::ClientHello, State::ClientAwaitsServerHelloDone(seen)) => {
+                seen.hello.emit(context.config, &mut w)
+            }
+            (Outgoing::ServerHello, State::ServerAwaitsClientKeyExchange(seen)) => {
+                seen.emit_server_hello(&mut w)
+            }
+            (Outgoing::ServerKeyExchange, _) => server12::emit_identity_hint(context.config, &mut w),
+            (Outgoing::ServerHelloDone, _) => Ok(()),
+            (Outgoing::ClientKeyExchange, _) => client12::emit_identity(context, &mut w),
+            // A flight never outlives the state that it was made in.
+            _ => Err(BufferFull),
+        };
+        written.map_err(|_| Error::BufferTooSmall { needed: MAX_OUTGOING })?;
+        Ok(w.written())
+    }
+
+    pub(super) fn poll_transmit(
+        &mut self,
+        context: &Context<'_>,
+        buf: &mut [u8],
+    ) -> Result<Option<usize>, Error> {
+        if let State::Over { .. } = self.state {
+            return self.transmit_alert(context, buf);
+        }
+        let mut len = 0;
+        while let Some((message, seq, offset)) = self.flight.next() {
+            // A ClientHello is never cut, whatever the MTU: a server without state could not put it together
+            // (RFC 6347 §4.2.1).
+            let limit = match message {
+                Outgoing::ClientHello => buf.len(),
+                _ => buf.len().min(context.config.mtu()),
+            };
+            let room = buf.get_mut(len..limit).unwrap_or_default();
+            match self.transmit_message(context, message, seq, offset, room) {
+                Ok(Some(written)) => len += written,
+                Ok(None) => break,
+                // What is written goes out. The next call will say what went wrong.
+                Err(_) if len > 0 => break,
+                Err(error) => return Err(error),
+            }
+        }
+        match (len, self.flight.next()) {
+            (0, Some((message, ..))) => Err(Error::BufferTooSmall { needed: self.needed(context, message)? }),
+            (0, None) => Ok(None),
+            _ => Ok(Some(len)),
+        }
+    }
+
+    /// Writes one record of the flight, or two with the ChangeCipherSpec; `None` when there is no room.
+    fn transmit_message(
+        &mut self,
+        context: &Context<'_>,
+        message: Outgoing,
+        seq: u16,
+        offset: usize,
+        room: &mut [u8],
+    ) -> Result<Option<usize>, Error> {
+        if message == Outgoing::Finished {
+            let State::ClientAwaitsFinished(Pending { write, verify_data, .. }) = &mut self.state else {
+                return Ok(None);
+            };
+            let crypto = context.config.crypto();
+            let written = flight::write_finished(&mut self.plain, write, crypto, seq, verify_data, room)?;
+            if written.is_some() {
+                debug!("-> ChangeCipherSpec, Finished (message {})", seq);
+                self.flight.advance_whole();
+            }
+            return Ok(written);
+        }
+        let mut scratch = [0; MAX_OUTGOING];
+        let body = self.encode(context, message, &mut scratch)?;
+        if message == Outgoing::ClientHello && room.len() < plain_len(body.len()) {
+            return Ok(None);
+        }
+        let msg_type = message.handshake_type();
+        let Some((len, part)) = flight::write_plain(&mut self.plain, msg_type, seq, body, offset, room)
+        else {
+            return Ok(None);
+        };
+        debug!("-> {:?} (message {}, {} of {} bytes)", message, seq, part, body.len());
+        self.flight.advance(part, body.len());
+        Ok(Some(len))
+    }
+
+    /// Length in bytes of a buffer that would do for this message.
+    fn needed(&self, context: &Context<'_>, message: Outgoing) -> Result<usize, Error> {
+        match &self.state {
+            State::ClientAwaitsFinished(pending) if message == Outgoing::Finished => {
+                Ok(flight::finished_len(&pending.write))
+            }
+            _ => Ok(plain_len(self.encode(context, message, &mut [0; MAX_OUTGOING])?.len())),
+        }
+    }
+
+    /// Writes the alert of a failed handshake, once.
+    fn transmit_alert(&mut self, context: &Context<'_>, buf: &mut [u8]) -> Result<Option<usize>, Error> {
+        let State::Over { alert, write } = &mut self.state else {
+            return Ok(None);
+        };
+        let Some(description) = *alert else {
+            return Ok(None);
+        };
+        let bytes = Alert::fatal(description).to_bytes();
+        let len = match write {
+            Some(write) => write.seal(context.config.crypto(), ContentType::Alert, [&bytes, &[]], buf)?,
+            None => self
+                .plain
+                .write(ContentType::Alert, [&bytes, &[]], buf)
+                .ok_or(Error::BufferTooSmall { needed: record::HEADER_LEN + bytes.len() })?,
+        };
+        debug!("-> Alert {:?}", description);
+        *alert = None;
+        Ok(Some(len))
+    }
+
+    pub(super) fn repeat_flight(&mut self, stats: &mut Stats) {
+        if self.flight.restart() {
+            debug!("sending the last flight again");
+            Stats::count(&mut stats.retransmitted);
+        }
+    }
+}
+
+/// Length in bytes of the record with a plaintext message whose body has `len` bytes.
+const fn plain_len(len: usize) -> usize {
+    record::HEADER_LEN + handshake::HEADER_LEN + len
+}

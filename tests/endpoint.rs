@@ -1,0 +1,536 @@
+//! Many peers at one endpoint: pools, shares, cookies, and what is kept for whom.
+
+mod support;
+
+use std::time::Duration;
+
+use dtls_psk::{Config, Endpoint, Error, Path, Storage};
+
+use support::craft::*;
+use support::parse;
+use support::raw::RawClient;
+use support::world::{Note, Small, World, path, path_from, psk};
+use support::{IDENTITY, KEY, seeded};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Whether a client with a good cookie gets a slot: the client, to go on with.
+fn try_hello<const H: usize, const S: usize>(
+    world: &mut World<H, S>,
+    path: Path,
+    seed: u64,
+) -> Option<RawClient> {
+    let mut raw = RawClient::new(IDENTITY, KEY, seed);
+    let hello = raw.hello();
+    let replies = world.hit(path, &hello);
+    raw.follow(&replies);
+    let hello = raw.hello();
+    let flight = world.hit(path, &hello);
+    if flight.is_empty() {
+        return None;
+    }
+    raw.take_server_flight(&flight);
+    raw.exchange_keys();
+    Some(raw)
+}
+
+/// Whether a client's handshake still has its slot. It has no session afterwards.
+fn still_there<const H: usize, const S: usize>(
+    world: &mut World<H, S>,
+    path: Path,
+    raw: &mut RawClient,
+) -> bool {
+    let flight = raw.key_flight();
+    let last = world.hit(path, &flight);
+    if last.is_empty() {
+        return false;
+    }
+    raw.take_last_flight(&last);
+    let close = raw.side.seal(ALERT, &[1, 0]);
+    world.hit(path, &close);
+    true
+}
+
+#[test]
+fn many_peers() {
+    let mut world = World::<8, 64>::new(1);
+    for n in 0..64_u8 {
+        let key = psk(&[n; 3], &[n ^ 0x5A; 32]);
+        world.keys.add(key);
+        let client = world.client_with(Config::new(), key, path(n.into()));
+        world.run_for(SECOND);
+        assert!(world.clients[client].is_established());
+    }
+    assert_eq!(world.server.sessions().count(), 64);
+    let mut sessions: Vec<_> = world.server.sessions().map(|(_, peer)| peer.session).collect();
+    sessions.sort_unstable();
+    sessions.dedup();
+    assert_eq!(sessions.len(), 64, "every session has a name of its own");
+    for n in 0..64 {
+        world.assert_data_flows(n);
+        assert_eq!(world.server.peer(&path(n)).unwrap().identity, [n as u8; 3]);
+    }
+    // One client's records do not open at another's.
+    let datagram = world.seal(&path(0), b"for the first");
+    let now = world.now;
+    world.clients[1].hit(&datagram, now);
+    assert_eq!(world.clients[1].connection.stats().forged, 1);
+    world.assert_data_flows(1);
+}
+
+/// The same client by another address of the server's is another association.
+#[test]
+fn both_ends_of_a_path_count() {
+    let mut world = Small::new(2);
+    let here = path(0);
+    let there = Path { local: ([198, 51, 100, 1], 5684).into(), ..here };
+    let mut one = RawClient::new(IDENTITY, KEY, 1);
+    world.raw_handshake(here, &mut one);
+    let data = one.side.data(b"x");
+    assert!(world.hit(there, &data).is_empty());
+    assert_eq!(world.log_of(there), []);
+    let mut two = RawClient::new(IDENTITY, KEY, 2);
+    world.raw_handshake(there, &mut two);
+    assert_eq!(world.server.sessions().count(), 2);
+    world.assert_raw_data_flows(here, &mut one);
+    world.assert_raw_data_flows(there, &mut two);
+}
+
+/// A full handshake pool gives the oldest slot to a newcomer, once it has waited longer than the retransmission timeout.
+#[test]
+fn a_full_handshake_pool() {
+    let mut world = World::<4, 8>::new(3);
+    let mut clients = Vec::new();
+    for n in 0..4 {
+        clients.push(try_hello(&mut world, path(n), n as u64).expect("a free slot"));
+        world.now = world.now + Duration::from_millis(10);
+    }
+    world.now = world.now + Duration::from_millis(959);
+    assert!(try_hello(&mut world, path(9), 9).is_none(), "the oldest is 999 ms old");
+    assert_eq!(world.server.stats().handshakes_refused, 1);
+    world.now = world.now + Duration::from_millis(1);
+    assert!(try_hello(&mut world, path(9), 9).is_some());
+    assert!(try_hello(&mut world, path(10), 10).is_none(), "the next oldest is 990 ms old");
+    assert_eq!(world.server.handshakes(), 4);
+    let there: Vec<bool> = (0..4).map(|n| still_there(&mut world, path(n), &mut clients[n])).collect();
+    assert_eq!(there, [false, true, true, true]);
+    // The one that was pushed out comes again, and gets in.
+    assert!(try_hello(&mut world, path(0), 100).is_some());
+}
+
+/// The same client that begins anew takes its own slot over, and nobody else's.
+#[test]
+fn beginning_anew_in_a_full_pool() {
+    let mut world = World::<2, 4>::new(4);
+    let mut other = try_hello(&mut world, path(0), 0).unwrap();
+    let mut first = try_hello(&mut world, path(1), 1).unwrap();
+    let mut again = try_hello(&mut world, path(1), 2).expect("its own slot");
+    assert_eq!(world.server.handshakes(), 2);
+    assert!(!still_there(&mut world, path(1), &mut first));
+    let mut again2 = try_hello(&mut world, path(1), 3).unwrap();
+    assert!(!still_there(&mut world, path(1), &mut again));
+    assert!(still_there(&mut world, path(1), &mut again2));
+    assert!(still_there(&mut world, path(0), &mut other));
+}
+
+/// One network prefix holds no more than half of a pool that others want.
+#[test]
+fn the_share_of_a_prefix() {
+    type Neighbour = fn(u8) -> Path;
+    let v4: Neighbour = |n| path_from([203, 0, 113, n], 1_000);
+    let v4_ports: Neighbour = |n| path_from([203, 0, 113, 1], 1_000 + u16::from(n));
+    let v6: Neighbour = |n| Path {
+        remote: (format!("2001:db8:1:2:{n:x}::{n:x}").parse::<std::net::IpAddr>().unwrap(), 1_000).into(),
+        ..path(0)
+    };
+    let mapped: Neighbour = |n| Path {
+        remote: (format!("::ffff:203.0.113.{n}").parse::<std::net::IpAddr>().unwrap(), 1_000).into(),
+        ..path(0)
+    };
+    for neighbour in [v4, v4_ports, v6, mapped] {
+        let mut world = World::<4, 8>::new(5);
+        let mut held: Vec<RawClient> = (0..4)
+            .map(|n| {
+                world.now = world.now + Duration::from_millis(1);
+                try_hello(&mut world, neighbour(n), n.into()).expect("nobody else wants it")
+            })
+            .collect();
+        assert!(try_hello(&mut world, neighbour(9), 9).is_none(), "its own are all young");
+        // Two strangers get in at once, whatever the age of what they push out.
+        let mut strangers: Vec<RawClient> = (0..2)
+            .map(|n| try_hello(&mut world, path(n), 20 + n as u64).expect("half of the pool"))
+            .collect();
+        assert!(try_hello(&mut world, path(2), 22).is_none(), "all hold their share");
+        // A late neighbour pushes out its own kind only.
+        world.now = world.now + SECOND;
+        assert!(try_hello(&mut world, neighbour(10), 10).is_some());
+        assert!(try_hello(&mut world, neighbour(11), 11).is_some());
+        assert!(try_hello(&mut world, neighbour(12), 12).is_none());
+        for (n, stranger) in strangers.iter_mut().enumerate() {
+            assert!(still_there(&mut world, path(n), stranger));
+        }
+        for (n, raw) in (0..).zip(&mut held) {
+            assert!(!still_there(&mut world, neighbour(n), raw));
+        }
+    }
+}
+
+/// An attacker with as many addresses of one network as it likes, all of which repeat their cookies, against honest
+/// clients that come one after the other.
+#[test]
+fn honest_newcomers_get_in_during_a_flood_with_good_cookies() {
+    let mut world = World::<4, 64>::new(6);
+    let (mut seed, mut slowest) = (0, Duration::ZERO);
+    for honest in 0..20 {
+        let client = world.client();
+        let start = world.now;
+        while !world.clients[client].is_established() {
+            // 100 handshakes a second, each given up after the hello.
+            seed += 1;
+            let attacker = path_from([203, 0, 113, seed as u8], 1_000 + (seed >> 8) as u16);
+            let _ = try_hello(&mut world, attacker, seed);
+            world.run_for(Duration::from_millis(10));
+            assert!(world.now.saturating_since(start) < 10 * SECOND, "client {honest} is kept out");
+        }
+        slowest = slowest.max(world.now.saturating_since(start));
+        world.assert_data_flows(client);
+    }
+    println!("{seed} attempts by the attacker; the slowest honest handshake took {slowest:?}");
+    assert!(slowest < 2 * SECOND);
+    for client in 0..20 {
+        world.assert_data_flows(client);
+    }
+    world.run_for(61 * SECOND);
+    assert_eq!(world.server.handshakes(), 0, "the attacker's slots are free again");
+}
+
+/// The same by an attacker who holds many networks, too few handshakes a second to fill the pool anew all the time.
+#[test]
+fn honest_newcomers_get_in_between_many_networks() {
+    let mut world = World::<8, 64>::new(7);
+    let (mut seed, mut slowest) = (0_u64, Duration::ZERO);
+    for honest in 0..10 {
+        let client = world.client();
+        let start = world.now;
+        while !world.clients[client].is_established() {
+            seed += 1;
+            let attacker = path_from([100, (seed >> 8) as u8, seed as u8, 1], 1_000);
+            let _ = try_hello(&mut world, attacker, seed);
+            world.run_for(Duration::from_millis(200));
+            assert!(world.now.saturating_since(start) < 60 * SECOND, "client {honest} is kept out");
+        }
+        slowest = slowest.max(world.now.saturating_since(start));
+        world.assert_data_flows(client);
+    }
+    println!("the slowest honest handshake took {slowest:?}");
+    assert!(slowest < 5 * SECOND);
+}
+
+/// Hellos without a good cookie: no slot, and never more bytes than came in.
+#[test]
+fn floods_without_cookies() {
+    let mut world = World::<1, 4>::new(8);
+    let client = world.established();
+    let (mut received, mut sent) = (0, 0);
+    for n in 0..20_000_u64 {
+        let mut raw = RawClient::new(b"", b"k", n);
+        // The shortest hello there is, a usual one, and ones with cookies of every length that are not ours.
+        match n % 3 {
+            0 => {
+                raw.hello.suites = vec![CCM_8];
+                raw.hello.extensions = None;
+            }
+            1 => {}
+            _ => {
+                raw.hello.cookie = vec![n as u8; 1 + n as usize % 255];
+                raw.side.message_seq = 1;
+            }
+        }
+        let hello = raw.hello();
+        let spoofed = path_from([172, 16, (n >> 8) as u8, n as u8], 1_024 + n as u16);
+        let answers = world.hit(spoofed, &hello);
+        assert_eq!(answers.len(), 1);
+        assert!(parse::cookie(&answers[0]).is_some());
+        assert!(answers[0].len() < hello.len(), "{} for {}", answers[0].len(), hello.len());
+        received += hello.len();
+        sent += answers[0].len();
+        assert_eq!(world.server.handshakes(), 0);
+        // The reply has the numbers of the hello, as nothing is kept to count on (RFC 6347 §4.2.1).
+        assert_eq!(parse::records(&answers[0])[0].sequence_number, 0);
+        assert_eq!(parse::plain_messages(&answers[0])[0].message_seq, raw.side.message_seq - 1);
+    }
+    println!("{received} bytes in, {sent} out");
+    assert_eq!(world.server.poll_timeout(), None);
+    world.assert_data_flows(client);
+    world.assert_newcomer_gets_through();
+
+    // Many hellos in one datagram have one answer.
+    let mut raw = RawClient::new(b"", b"k", 1);
+    let datagram = raw.hello().repeat(10);
+    assert_eq!(world.hit(path(77), &datagram).len(), 1);
+}
+
+/// A cookie is good for one address and one hello.
+#[test]
+fn cookies_are_bound_to_address_and_hello() {
+    let mut world = Small::new(9);
+    let mut raw = RawClient::new(IDENTITY, KEY, 9);
+    raw.hello.session_id = vec![1, 2];
+    let home = path_from([10, 0, 0, 1], 1_000);
+    let hello = raw.hello();
+    let replies = world.hit(home, &hello);
+    raw.follow(&replies);
+    let is_asked_again = |world: &mut Small, path: Path, hello: &ClientHello| {
+        let answers = world.hit(path, &hello.datagram(1, 1));
+        assert_eq!(world.server.handshakes(), 0);
+        answers.len() == 1 && parse::cookie(&answers[0]).is_some()
+    };
+    for other in [
+        path_from([10, 0, 0, 1], 1_001),
+        path_from([10, 0, 0, 2], 1_000),
+        path_from([1, 0, 0, 10], 1_000),
+        Path { remote: "[::1]:1000".parse().unwrap(), ..home },
+    ] {
+        assert!(is_asked_again(&mut world, other, &raw.hello), "{other:?}");
+    }
+    let changes: [fn(&mut ClientHello); 9] = [
+        |hello| hello.random[31] ^= 1,
+        |hello| hello.version = [0xFE, 0xFC],
+        |hello| hello.session_id = vec![1],
+        |hello| hello.session_id = Vec::new(),
+        |hello| hello.suites.push(CCM),
+        |hello| hello.compression.push(1),
+        |hello| hello.cookie[0] ^= 0x80,
+        |hello| hello.cookie.truncate(15),
+        |hello| hello.cookie.push(0),
+    ];
+    for (at, change) in changes.into_iter().enumerate() {
+        let mut hello = raw.hello.clone();
+        change(&mut hello);
+        assert!(is_asked_again(&mut world, home, &hello), "change {at}");
+    }
+    // Bytes that move from one field to its neighbour make another hello.
+    let mut shifted = raw.hello.clone();
+    shifted.session_id = [raw.hello.session_id.clone(), vec![0]].concat();
+    assert!(is_asked_again(&mut world, home, &shifted));
+    // Another endpoint has another secret.
+    let mut elsewhere = Small::new(10);
+    assert!(is_asked_again(&mut elsewhere, home, &raw.hello));
+    // And with all of that the cookie is still good.
+    let hello = raw.hello();
+    let flight = world.hit(home, &hello);
+    raw.take_server_flight(&flight);
+    assert_eq!(world.server.handshakes(), 1);
+}
+
+/// A cookie is good for at least one minute and at most two.
+#[test]
+fn cookies_run_out() {
+    for start in (0..240_000).step_by(7_919) {
+        for (age, good) in
+            [(0, true), (1, true), (59_999, true), (60_000, true), (120_000, false), (500_000, false)]
+        {
+            let mut world = Small::new(11);
+            world.now = dtls_psk::Instant::from_millis(start);
+            let mut raw = RawClient::new(IDENTITY, KEY, 11);
+            let hello = raw.hello();
+            let replies = world.hit(path(0), &hello);
+            raw.follow(&replies);
+            world.now = world.now + Duration::from_millis(age);
+            let hello = raw.hello();
+            let answers = world.hit(path(0), &hello);
+            assert_eq!(world.server.handshakes() == 1, good, "from {start} after {age} ms");
+            if !good {
+                // A cookie that ran out is as none: the next one is good.
+                raw.follow(&answers);
+                let hello = raw.hello();
+                let flight = world.hit(path(0), &hello);
+                raw.take_server_flight(&flight);
+                raw.exchange_keys();
+                let flight = raw.key_flight();
+                let last = world.hit(path(0), &flight);
+                raw.take_last_flight(&last);
+            }
+        }
+    }
+}
+
+/// A full session pool gives up the session that carried data the longest ago.
+#[test]
+fn a_full_session_pool() {
+    let mut world = World::<2, 4>::with_config(12, Config::new().with_sessions_per_identity(4));
+    let mut raws: Vec<RawClient> = Vec::new();
+    for n in 0..4 {
+        raws.push(RawClient::new(IDENTITY, KEY, n as u64));
+        world.raw_handshake(path(n), &mut raws[n]);
+        world.now = world.now + SECOND;
+    }
+    world.assert_raw_data_flows(path(0), &mut raws[0]);
+    // What is forged does not keep a session young.
+    world.hit(path(1), &record(APPLICATION_DATA, 1, 500, &[0; 40]));
+    let mut next = RawClient::new(IDENTITY, KEY, 10);
+    world.raw_handshake(path(10), &mut next);
+    assert_eq!(world.server.stats().sessions_evicted, 1);
+    assert_eq!(world.server.sessions().count(), 4);
+    assert_eq!(world.server.peer(&path(1)), None, "the longest idle one");
+    assert_eq!(world.server.send(&path(1), b"x", &mut [0; 99]), Err(Error::NotConnected));
+    for n in [0, 2, 3] {
+        world.assert_raw_data_flows(path(n), &mut raws[n]);
+    }
+    // A handshake that does not finish pushes nobody out.
+    for n in 20..40 {
+        let _ = try_hello(&mut world, path(n), n as u64);
+    }
+    let mut wrong = RawClient::new(IDENTITY, b"wrong", 50);
+    world.now = world.now + SECOND;
+    world.raw_hello(path(50), &mut wrong);
+    for _ in 0..2 {
+        let flight = wrong.key_flight();
+        world.hit(path(50), &flight);
+    }
+    assert_eq!(world.server.stats().sessions_evicted, 1);
+    for n in [0, 2, 3] {
+        world.assert_raw_data_flows(path(n), &mut raws[n]);
+    }
+}
+
+/// One identity holds half of the session pool, or what the configuration says; beyond that its own idle ones go.
+#[test]
+fn sessions_of_one_identity() {
+    for (config, limit) in [
+        (Config::new(), 4),
+        (Config::new().with_sessions_per_identity(1), 1),
+        (Config::new().with_sessions_per_identity(0), 1),
+        (Config::new().with_sessions_per_identity(6), 6),
+        (Config::new().with_sessions_per_identity(usize::MAX), 8),
+    ] {
+        let mut world = World::<2, 8>::with_config(13, config);
+        world.keys.add(psk(b"quiet", b"another key"));
+        let mut quiet = RawClient::new(b"quiet", b"another key", 99);
+        world.raw_handshake(path(99), &mut quiet);
+        for n in 0..20 {
+            world.now = world.now + SECOND;
+            let mut raw = RawClient::new(IDENTITY, KEY, n as u64);
+            world.raw_handshake(path(n), &mut raw);
+            let held = world.server.sessions().filter(|(_, peer)| peer.identity == IDENTITY).count();
+            assert_eq!(held, limit.min(n + 1));
+        }
+        // Whoever may fill the pool may push others out.
+        assert_eq!(world.server.peer(&path(99)).is_some(), limit < 8);
+        if limit < 8 {
+            world.assert_raw_data_flows(path(99), &mut quiet);
+            let newest: Vec<usize> = (0..20).filter(|n| world.server.peer(&path(*n)).is_some()).collect();
+            assert_eq!(newest, (20 - limit..20).collect::<Vec<_>>(), "its own oldest went");
+        }
+    }
+}
+
+/// A revoked identity loses its sessions and the handshakes that it was about to finish, and does not come back.
+#[test]
+fn revoke() {
+    let mut world = Small::new(14);
+    world.keys.add(psk(b"bad", b"the key of the bad one"));
+    let mut bad = RawClient::new(b"bad", b"the key of the bad one", 1);
+    world.raw_handshake(path(1), &mut bad);
+    let mut good = RawClient::new(IDENTITY, KEY, 2);
+    world.raw_handshake(path(2), &mut good);
+    // Handshakes that have the key already, and ones that do not yet.
+    let mut nearly = RawClient::new(b"bad", b"the key of the bad one", 3);
+    world.raw_hello(path(3), &mut nearly);
+    let key_exchange = [nearly.key_exchange_record(), nearly.change_cipher_spec_record()].concat();
+    world.hit(path(3), &key_exchange);
+    let mut begun = RawClient::new(b"bad", b"the key of the bad one", 4);
+    world.raw_hello(path(4), &mut begun);
+    let mut other = RawClient::new(IDENTITY, KEY, 5);
+    world.raw_hello(path(5), &mut other);
+
+    world.keys.take_out(b"bad");
+    world.server.revoke(b"bad");
+    let answers = world.answers(path(1));
+    assert_eq!(bad.side.open(&answers), [(ALERT, vec![1, 0])], "it is told");
+    assert_eq!(world.server.peer(&path(1)), None);
+    let data = bad.side.data(b"x");
+    let before = world.log.len();
+    world.hit(path(1), &data);
+    assert_eq!(world.log.len(), before);
+
+    let finished = nearly.finished_record();
+    assert!(world.hit(path(3), &finished).is_empty());
+    assert_eq!(world.server.peer(&path(3)), None);
+    for _ in 0..2 {
+        let flight = begun.key_flight();
+        world.hit(path(4), &flight);
+    }
+    assert_eq!(world.server.peer(&path(4)), None);
+    assert_eq!(world.server.handshakes(), 1, "the other's");
+    let flight = other.key_flight();
+    let last = world.hit(path(5), &flight);
+    other.take_last_flight(&last);
+    world.assert_raw_data_flows(path(5), &mut other);
+    world.assert_raw_data_flows(path(2), &mut good);
+    let again = world.client_with(Config::new(), psk(b"bad", b"the key of the bad one"), path(6));
+    world.run_for(61 * SECOND);
+    assert!(!world.clients[again].is_established());
+    // Nobody is revoked twice, and nobody else by a prefix of a name.
+    world.server.revoke(b"bad");
+    world.server.revoke(b"");
+    world.assert_raw_data_flows(path(2), &mut good);
+}
+
+/// What storage held before is gone with the endpoint that used it.
+#[test]
+fn storage_is_used_again() {
+    let config = Config::new();
+    let keys = psk(IDENTITY, KEY);
+    let mut storage = Storage::<2, 2>::new();
+    let mut rng = seeded(15);
+    let mut datagram = RawClient::new(IDENTITY, KEY, 15).hello();
+    let mut buf = [0; 1_500];
+    for _ in 0..3 {
+        let mut endpoint = Endpoint::new(&config, &keys, &mut storage, &mut rng).unwrap();
+        assert_eq!(endpoint.handshakes(), 0);
+        assert_eq!(endpoint.sessions().count(), 0);
+        let now = dtls_psk::Instant::ZERO;
+        assert_eq!(endpoint.receive(&mut datagram, path(0), &mut rng, now).count(), 0);
+        let (len, _) = endpoint.poll_transmit(&mut buf).unwrap().unwrap();
+        let mut raw = RawClient::new(IDENTITY, KEY, 15);
+        raw.hello();
+        raw.follow(&[buf[..len].to_vec()]);
+        let mut hello = raw.hello();
+        assert_eq!(endpoint.receive(&mut hello, path(0), &mut rng, now).count(), 0);
+        assert_eq!(endpoint.handshakes(), 1);
+    }
+}
+
+/// Every counter counts what it says.
+#[test]
+fn stats() {
+    let mut world = World::<1, 1>::new(16);
+    let mut raw = RawClient::new(IDENTITY, KEY, 1);
+    world.raw_handshake(path(0), &mut raw);
+    assert_eq!(world.server.stats(), Default::default());
+    let data = raw.side.data(b"x");
+    world.hit(path(0), &data);
+    world.hit(path(0), &data);
+    assert_eq!(world.server.stats().replayed, 1);
+    world.hit(path(0), &record(APPLICATION_DATA, 1, 99, &[0; 40]));
+    assert_eq!(world.server.stats().forged, 1);
+    for (count, garbage) in
+        [&b"hello"[..], &[0; 13], &record(APPLICATION_DATA, 2, 0, &[0; 40]), &data[..20]].iter().enumerate()
+    {
+        world.hit(path(0), garbage);
+        assert_eq!(world.server.stats().dropped, 1 + count as u32);
+    }
+    let flight = raw.key_flight();
+    world.hit(path(0), &flight);
+    assert_eq!(world.server.stats().retransmitted, 1);
+    let _ = try_hello(&mut world, path(1), 2).unwrap();
+    assert!(try_hello(&mut world, path(2), 3).is_none());
+    assert_eq!(world.server.stats().handshakes_refused, 1);
+    world.run_for(61 * SECOND);
+    assert_eq!(world.server.stats().handshakes_failed, 1);
+    assert_eq!(world.log_of(path(1)), [Note::Failed(Error::HandshakeTimeout)]);
+    let mut raw = RawClient::new(IDENTITY, KEY, 4);
+    world.raw_handshake(path(3), &mut raw);
+    assert_eq!(world.server.stats().sessions_evicted, 1);
+}

@@ -1,0 +1,192 @@
+//! Bad networks: whatever they do, both ends finish and agree.
+
+mod support;
+
+use std::time::Duration;
+
+use dtls_psk::{CipherSuite, Config, Error};
+use rand::RngExt;
+
+use support::net::{Conditions, Counts};
+use support::world::{Note, Small, World, path, psk};
+use support::{IDENTITY, KEY, seeded};
+
+const PATIENT: Config<'static> = Config::new().with_handshake_timeout(Duration::from_secs(100_000));
+
+/// One association over a bad network: handshake, then data both ways.
+fn associate(seed: u64, config: Config<'static>, conditions: Conditions) -> (Duration, Counts, u32) {
+    let mut world = Small::with_config(seed, config);
+    let identity: Vec<u8> = (0..1 + seed % 128).map(|at| (at * seed) as u8).collect();
+    let key = psk(&identity, KEY);
+    world.keys.add(key);
+    world.net.conditions = conditions;
+    let client = world.client_with(config, key, path(0));
+    let start = world.now;
+    let both =
+        |world: &Small| world.clients[client].is_established() && world.server.peer(&path(0)).is_some();
+    let done = world.run_until(Duration::from_secs(100_000), both);
+    assert!(done, "seed {seed}: {:?} {:?} {:?}", world.clients[client].log, world.log, world.net.conditions);
+    let took = world.now.saturating_since(start);
+
+    // They agree.
+    let ours = world.clients[client].connection.peer().unwrap();
+    let theirs = world.server.peer(&path(0)).unwrap();
+    assert_eq!(theirs.identity, identity);
+    assert_eq!((ours.suite, ours.version, ours.epoch), (theirs.suite, theirs.version, theirs.epoch));
+
+    // Whatever arrives of the data is what was sent, and no more than once.
+    const SENT: usize = 10;
+    for n in 0..SENT as u8 {
+        let bytes = world.clients[client].seal(&[n; 20]);
+        let now = world.now;
+        let packet = |direction, bytes| support::net::Packet { direction, path: path(0), bytes };
+        world.net.send(now, packet(support::net::Direction::ToServer, bytes));
+        let bytes = world.seal(&path(0), &[n; 30]);
+        world.net.send(now, packet(support::net::Direction::ToClient, bytes));
+    }
+    world.run_for(Duration::from_secs(100));
+    for (log, len) in [(world.log_of(path(0)), 20), (world.clients[client].log.clone(), 30)] {
+        let mut seen = [false; SENT];
+        assert_eq!(log[0], Note::Established, "seed {seed}");
+        for note in &log[1..] {
+            let Note::Data(data) = note else { panic!("seed {seed}: {note:?}") };
+            assert_eq!(*data, vec![data[0]; len]);
+            assert!(!std::mem::replace(&mut seen[usize::from(data[0])], true), "delivered twice");
+        }
+    }
+    world.net.conditions = Conditions::PERFECT;
+    world.assert_data_flows(client);
+    assert_eq!((world.server.sessions().count(), world.server.handshakes()), (1, 0), "no slot left behind");
+    let repeated =
+        world.server.stats().retransmitted + world.clients[client].connection.stats().retransmitted;
+    (took, world.net.counts, repeated)
+}
+
+/// Loss from 0 to 60 %, with duplicates and reordering, over hundreds of seeds.
+#[test]
+fn loss_duplication_and_reordering() {
+    println!("loss  handshakes  lost/sent     duplicated  reordered  flights repeated  median  longest");
+    for loss in [0, 10, 20, 30, 40, 50, 60] {
+        let (mut times, mut totals, mut repeated) = (Vec::new(), Counts::default(), 0);
+        for seed in 0..100 {
+            let conditions = Conditions {
+                loss: f64::from(loss) / 100.0,
+                duplicate: 0.2,
+                reorder: 0.2,
+                delay: 5..=200,
+                ..Conditions::PERFECT
+            };
+            let (took, counts, again) = associate(seed + 1_000 * u64::from(loss as u32), PATIENT, conditions);
+            times.push(took);
+            totals.sent += counts.sent;
+            totals.lost += counts.lost;
+            totals.duplicated += counts.duplicated;
+            totals.reordered += counts.reordered;
+            repeated += again;
+        }
+        times.sort_unstable();
+        println!(
+            "{loss:3} %  {:10}  {:5}/{:<7}  {:10}  {:9}  {repeated:16}  {:>5.1?}  {:>6.1?}",
+            times.len(),
+            totals.lost,
+            totals.sent,
+            totals.duplicated,
+            totals.reordered,
+            times[times.len() / 2],
+            times[times.len() - 1],
+        );
+        if loss == 0 {
+            assert!(times[times.len() - 1] < Duration::from_secs(10), "no loss, no waiting: {times:?}");
+        } else {
+            assert!(totals.lost > 0 && repeated > 0);
+        }
+    }
+}
+
+/// The same with every message of a cut flight in a datagram of its own.
+#[test]
+fn loss_with_a_small_mtu() {
+    let hint: &'static [u8] = &[b'h'; 128];
+    let mut fragments = 0;
+    for seed in 0..150 {
+        let mtu = Config::MIN_MTU + (seed as usize % 30);
+        let config = PATIENT.with_suites(&[CipherSuite::Aes128Ccm]).with_mtu(mtu).with_identity_hint(hint);
+        let conditions =
+            Conditions { loss: 0.2, duplicate: 0.1, reorder: 0.3, delay: 5..=50, mtu, ..Conditions::PERFECT };
+        let (_, counts, _) = associate(seed, config, conditions);
+        assert_eq!(counts.too_long, 0);
+        fragments += counts.sent;
+    }
+    assert!(fragments > 150 * 8);
+}
+
+/// Damaged datagrams: a handshake may fail of them, as nothing authenticates its start, but never end in disagreement,
+/// and an established session does not care.
+#[test]
+fn bit_errors() {
+    let (mut established, mut failed, mut damaged) = (0, 0, 0);
+    for seed in 0..400 {
+        let mut world = Small::new(seed);
+        world.net.conditions.bit_error = seeded(seed).random_range(0.0..0.5);
+        world.net.conditions.duplicate = 0.1;
+        let client = world.client();
+        let over = |world: &Small| {
+            let over = world.clients[client].log.iter().any(|note| matches!(note, Note::Failed(_)));
+            over || world.clients[client].is_established()
+        };
+        assert!(world.run_until(Duration::from_secs(120), over), "seed {seed} hangs");
+        damaged += world.net.counts.damaged;
+        if world.clients[client].is_established() {
+            established += 1;
+            assert_eq!(world.server.peer(&path(0)).map(|peer| peer.identity), Some(IDENTITY));
+            for n in 0..50_u8 {
+                let now = world.now;
+                let (direction, path) = (support::net::Direction::ToServer, path(0));
+                let bytes = world.clients[client].seal(&[n; 9]);
+                world.net.send(now, support::net::Packet { direction, path, bytes });
+            }
+            let before = world.log.len();
+            world.run_for(Duration::from_secs(1));
+            for (_, note) in &world.log[before..] {
+                assert!(
+                    matches!(note, Note::Data(data) if data.len() == 9 && data.iter().all(|byte| *byte == data[0]))
+                );
+            }
+            world.net.conditions = Conditions::PERFECT;
+            world.assert_data_flows(client);
+        } else {
+            failed += 1;
+            assert_eq!(world.clients[client].log.len(), 1);
+            assert_ne!(world.clients[client].log, [Note::Failed(Error::NoAnswer)], "somebody answered");
+        }
+        // Whatever became of it, the server is free again in the end and serves others.
+        world.net.conditions = Conditions::PERFECT;
+        world.run_for(Duration::from_secs(61));
+        assert_eq!(world.server.handshakes(), 0);
+        world.assert_newcomer_gets_through();
+    }
+    println!("{damaged} datagrams damaged: {established} handshakes done, {failed} failed");
+    assert!(established > 200 && damaged > 400, "{established} {failed} {damaged}");
+}
+
+/// Many clients at once behind a bad network, each with its own identity and key.
+#[test]
+fn many_clients_on_a_bad_network() {
+    let mut world = World::<32, 64>::with_config(99, PATIENT);
+    world.net.conditions =
+        Conditions { loss: 0.3, duplicate: 0.2, reorder: 0.2, delay: 5..=300, ..Conditions::PERFECT };
+    for n in 0..32_u8 {
+        let key = psk(&[n], &[n, 1, 2, 3, 4, 5, 6, 7]);
+        world.keys.add(key);
+        world.client_with(PATIENT, key, path(n.into()));
+    }
+    let all = |world: &World<32, 64>| world.clients.iter().all(|client| client.is_established());
+    assert!(world.run_until(Duration::from_secs(10_000), all));
+    world.net.conditions = Conditions::PERFECT;
+    world.settle();
+    for n in 0..32 {
+        assert_eq!(world.server.peer(&path(n)).map(|peer| peer.identity), Some([n as u8].as_slice()));
+        world.assert_data_flows(n);
+    }
+    assert_eq!((world.server.sessions().count(), world.server.handshakes()), (32, 0));
+}

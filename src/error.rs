@@ -135,7 +135,7 @@ impl core::fmt::Display for Error {
                 "no answer after the key exchange: does the server know this identity, with the same key?"
             }
             Self::HandshakeTimeout => {
-                "the handshake did not finish in time: is the network losing most datagrams?"
+                "the handshake did not finish in time: is there a cipher suite that both sides are configured for, and does the network lose most datagrams?"
             }
             Self::AuthenticationFailed => {
                 "the peer's key does not fit: are identity and key the same on both sides?"

@@ -237,6 +237,42 @@ fn a_dropped_send_is_sent_once_at_most() {
     }
 }
 
+/// A record whose send was given up still goes out, before whatever else is due by then.
+#[test]
+fn a_dropped_send_comes_before_the_end() {
+    let world = World::new();
+    let psk = client1();
+    let keys = [psk];
+    let mut storage = Storage::<2, 4>::new();
+    let mut server = new_server(&world, &keys, &mut storage);
+    let mut client = new_client(&world, &psk);
+    let mut buffer = [0; 64];
+    world.run_with(client.handshake(), async { server.receive_into(&mut [0; 64]).await }).unwrap();
+    *world.pending.borrow_mut() = Pending::Always;
+    assert!(once(client.send(b"from the client")).is_none());
+    assert!(once(server.send(SERVER, client_address(), b"from the server")).is_none());
+    *world.pending.borrow_mut() = Pending::Never;
+
+    world.run(client.close()).unwrap();
+    let (len, ..) = once(server.receive_into(&mut buffer)).unwrap().unwrap();
+    assert_eq!(&buffer[..len], b"from the client");
+    assert!(once(server.receive_into(&mut buffer)).is_none());
+    assert!(server.peer(SERVER, client_address()).is_none());
+    world.assert_no_number_twice();
+
+    // The same from the other side.
+    let mut client = client_at(&world, &psk, address(9, 41_000));
+    world.run_with(client.handshake(), async { server.receive_into(&mut [0; 64]).await }).unwrap();
+    *world.pending.borrow_mut() = Pending::Always;
+    assert!(once(server.send(SERVER, address(9, 41_000), b"from the server")).is_none());
+    *world.pending.borrow_mut() = Pending::Never;
+    world.run(server.close()).unwrap();
+    assert_eq!(once(client.receive_into(&mut buffer)), Some(Ok(15)));
+    assert_eq!(&buffer[..15], b"from the server");
+    assert_eq!(once(client.receive_into(&mut buffer)), Some(Err(Error::Dtls(Dtls::Closed))));
+    world.assert_no_number_twice();
+}
+
 #[test]
 fn records_of_one_datagram_come_one_per_call() {
     let world = World::new();
@@ -467,6 +503,39 @@ fn a_flood_does_not_hold_the_timers() {
     assert!(world.sent.borrow().iter().filter(|(_, datagram)| datagram.from == SERVER).count() >= 5);
     assert_eq!(server.endpoint().handshakes(), 0);
     assert!(matches!(once(client.handshake()), Some(Err(Error::Dtls(_)))));
+}
+
+/// One handshake is given up in the very moment in which another one's flight is due again.
+#[test]
+fn the_end_of_one_handshake_does_not_delay_another() {
+    let world = World::new();
+    let psk = client1();
+    let keys = [psk];
+    let mut storage = Storage::<2, 4>::new();
+    let mut server = new_server(&world, &keys, &mut storage);
+    let mut step = |client: &mut TestClient<'_>| {
+        let done = once(client.handshake());
+        assert!(once(server.receive_into(&mut [])).is_none());
+        (done, server.endpoint().handshakes())
+    };
+    // Two that begin together: one finishes, the other falls silent. A third one takes the finished one's place.
+    let [mut finished, mut silent] = [1, 2].map(|port| client_at(&world, &psk, address(9, port)));
+    step(&mut finished);
+    step(&mut silent);
+    assert_eq!(step(&mut finished), (None, 1));
+    assert_eq!(step(&mut silent), (None, 2));
+    assert_eq!(step(&mut finished), (None, 1));
+    assert_eq!(step(&mut finished), (Some(Ok(())), 1));
+    world.pass(299_000);
+    let third = address(9, 3);
+    let mut late = client_at(&world, &psk, third);
+    step(&mut late);
+    assert_eq!(step(&mut late), (None, 2));
+    world.sent.take();
+    world.pass(1_000);
+    assert!(once(server.receive_into(&mut [])).is_none());
+    assert_eq!(server.endpoint().handshakes(), 1);
+    assert_eq!(world.sent.borrow().iter().filter(|(_, datagram)| datagram.to == third).count(), 1);
 }
 
 #[test]

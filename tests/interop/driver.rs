@@ -72,6 +72,13 @@ impl<'a> Client<'a> {
         self.connection.peer().expect("a session").into()
     }
 
+    /// Keying material of 32 bytes (RFC 5705).
+    pub fn export(&self, label: &str) -> [u8; 32] {
+        let mut material = [0; 32];
+        self.connection.export_keying_material(label.as_bytes(), None, &mut material).unwrap();
+        material
+    }
+
     pub fn send(&mut self, payload: &[u8]) {
         let mut datagram = [0; 2048];
         let length = self.connection.send(payload, &mut datagram).unwrap();

@@ -31,11 +31,16 @@ pub fn s_client(server: SocketAddr, suite: Suite, identity: &str, key: &str) -> 
 
 /// Starts `s_server` with one suite, an identity that it expects, and the key that it uses for every identity.
 fn s_server(suite: Suite, identity: &str, key: &str) -> (Peer, SocketAddr) {
+    s_server_with(suite, identity, key, &[])
+}
+
+/// The same with further arguments.
+fn s_server_with(suite: Suite, identity: &str, key: &str, arguments: &[&str]) -> (Peer, SocketAddr) {
     let address = SocketAddr::from(([127, 0, 0, 1], free_ports(1)));
     let mut command = program("openssl");
     command.args(["s_server", "-dtls1_2", "-accept", &address.to_string()]);
     command.args(["-nocert", "-psk_identity", identity, "-psk", &hex(key)]);
-    command.args(["-cipher", suite.openssl]);
+    command.args(["-cipher", suite.openssl]).args(arguments);
     let peer = Peer::spawn(&mut command);
     peer.wait_for("ACCEPT");
     (peer, address)
@@ -82,6 +87,18 @@ fn our_client_speaks_with_s_server() {
         // Said on close_notify.
         server.wait_for("DONE");
     }
+}
+
+/// RFC 5705, as OpenSSL computes it.
+#[test]
+fn our_client_exports_what_s_server_exports() {
+    let label = "EXPORTER-of-a-test";
+    let arguments = ["-keymatexport", label, "-keymatexportlen", "32"];
+    let (server, address) = s_server_with(CCM_8, IDENTITY, KEY, &arguments);
+    let (config, psk) = (Config::default(), psk());
+    let client = Client::connect(address, &config, &psk).unwrap();
+    let material: String = client.export(label).iter().map(|byte| format!("{byte:02X}")).collect();
+    server.wait_for(&format!("Keying material: {material}"));
 }
 
 #[test]

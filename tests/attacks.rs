@@ -279,7 +279,7 @@ fn row_19_zero_randoms() {
     let hello = zero.hello();
     let answers = scene.attack(&hello);
     assert_eq!(parse::plain_alert(&answers[0]), Some((2, 47)));
-    assert_eq!(scene.world.log.last(), Some(&(path(0), Note::Failed(PeerMisbehaved::ZeroRandom.into()))));
+    assert_eq!(scene.world.log.last(), Some(&(path(0), Note::Refused(PeerMisbehaved::ZeroRandom.into()))));
     // Every random but all zeros will do.
     for at in [0, 4, 31] {
         let (mut world, mut raw) = (Small::new(19), RawClient::new(IDENTITY, KEY, 19));
@@ -492,7 +492,7 @@ fn row_30_no_memory_before_the_proof() {
     assert_eq!(world.server.stats().sessions_evicted, 0);
     world.assert_data_flows(client);
     world.run_for(Duration::from_secs(61));
-    assert_eq!(world.log_of(path(60)), [Note::Failed(Error::AuthenticationFailed)]);
+    assert_eq!(world.log_of(path(60)), [Note::Refused(Error::AuthenticationFailed)]);
     assert_eq!((world.server.handshakes(), world.server.sessions().count()), (0, 1));
     world.assert_data_flows(client);
 }

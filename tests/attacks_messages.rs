@@ -5,7 +5,7 @@ mod support;
 
 use std::time::Duration;
 
-use dtls_psk::{Error, InvalidMessage};
+use dtls_psk::{Error, InvalidMessage, PeerMisbehaved};
 
 use support::craft::*;
 use support::parse;
@@ -175,7 +175,7 @@ fn row_08_bodies_of_every_wrong_length() {
         assert_eq!(answers.len(), 1);
         assert_eq!(parse::plain_alert(&answers[0]), Some((2, 50)), "decode_error");
         assert_eq!(scene.world.server.handshakes(), 0);
-        let Some((_, Note::Failed(Error::InvalidMessage(reason)))) = scene.world.log.last() else {
+        let Some((_, Note::Refused(Error::InvalidMessage(reason)))) = scene.world.log.last() else {
             panic!("{:?}", scene.world.log)
         };
         assert!(matches!(reason, InvalidMessage::Truncated | InvalidMessage::TrailingData));
@@ -232,6 +232,8 @@ fn wrong_verify_data() {
         let datagram = scene.victim.side.seal(HANDSHAKE, &finished);
         let answers = scene.attack(&datagram);
         assert_eq!(parse::plain_alert(&answers[0]), Some((2, 51)));
+        let error = Error::PeerMisbehaved(PeerMisbehaved::WrongVerifyData);
+        assert_eq!(scene.world.log.last(), Some(&(path(0), Note::Refused(error))));
         assert_eq!(scene.world.server.handshakes(), 0);
         scene.others_are_unharmed();
         scene.leaves_nothing_behind();
@@ -573,12 +575,61 @@ fn messages_without_a_place() {
         (ClientState::AwaitsServerHelloDone, SERVER_HELLO),
         (ClientState::AwaitsServerHelloDone, HELLO_VERIFY_REQUEST),
         (ClientState::AwaitsServerHelloDone, 13),
-        (ClientState::AwaitsFinished, SERVER_HELLO),
-        (ClientState::AwaitsFinished, SERVER_HELLO_DONE),
     ] {
         let mut scene = ClientScene::new(state, 37);
         let seq = expected_by_client(&scene);
         let answers = scene.attack(&record(HANDSHAKE, 0, 9, &message(msg_type, seq, &[])));
         scene.has_failed_with(&answers, 10);
+    }
+}
+
+/// While the Finished is awaited, a new message in the clear is nobody's but an attacker's: it is dropped and counted,
+/// whatever it is, and no part of it is kept.
+#[test]
+fn new_messages_in_the_clear_do_not_end_a_handshake_that_awaits_its_finished() {
+    let bodies: [&[u8]; 4] = [&[], &[0; 8], &[0, 1, b'c'], &[0xA5; 300]];
+    let plaintext = |msg_type, seq, body: &[u8]| {
+        let part = fragment(msg_type, body.len() as u32 + 1, seq, 0, body);
+        [message(msg_type, seq, body), part].map(|message| record(HANDSHAKE, 0, 9, &message))
+    };
+    // The ClientHello and the HelloRequest go other ways.
+    let types = || (2..=255_u8).chain([HELLO_REQUEST]);
+    for state in [ServerState::AwaitsChangeCipherSpec, ServerState::AwaitsFinished, ServerState::Rebooted] {
+        let mut scene = ServerScene::new(state, 38);
+        let (expected, mut sent) = (expected_seq(&scene), scene.world.server.stats().dropped);
+        for msg_type in types() {
+            for (seq, body) in (expected..).zip(bodies) {
+                for seq in [expected, seq] {
+                    for datagram in plaintext(msg_type, seq, body) {
+                        scene.ignores(&datagram);
+                        sent += 1;
+                        assert_eq!(scene.world.server.stats().dropped, sent, "{state:?}: {msg_type}");
+                    }
+                }
+            }
+        }
+        scene.ends_well();
+    }
+    // The same before the server's ChangeCipherSpec and after it.
+    for changed in [false, true] {
+        let mut scene = ClientScene::new(ClientState::AwaitsFinished, 38);
+        if changed {
+            let change = scene.against.server.side.plain(CHANGE_CIPHER_SPEC, &[1]);
+            scene.ignores(&change);
+        }
+        let dropped = |scene: &ClientScene| scene.against.client.connection.stats().dropped;
+        let (expected, mut sent) = (expected_by_client(&scene), dropped(&scene));
+        for msg_type in types().chain([CLIENT_HELLO]) {
+            for (seq, body) in (expected..).zip(bodies) {
+                for seq in [expected, seq] {
+                    for datagram in plaintext(msg_type, seq, body) {
+                        scene.ignores(&datagram);
+                        sent += 1;
+                        assert_eq!(dropped(&scene), sent, "message {msg_type}");
+                    }
+                }
+            }
+        }
+        scene.ends_well();
     }
 }

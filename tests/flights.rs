@@ -549,8 +549,14 @@ fn a_newer_hello_of_the_same_client_begins_anew() {
     let hello = raw.hello();
     let replies = world.hit(path(0), &hello);
     raw.follow(&replies);
+    // A copy of the next hello loses its cookie on its way, and overtakes the genuine one.
+    let mut spoilt = raw.hello.clone();
+    spoilt.cookie[0] ^= 1;
+    let replies = world.hit(path(0), &spoilt.datagram(1, 1));
     let older = raw.hello();
     world.hit(path(0), &older);
+    assert_eq!(world.server.handshakes(), 1);
+    raw.follow(&replies);
     let newer = raw.hello();
     let flight = world.hit(path(0), &newer);
     assert_eq!(world.server.handshakes(), 1);

@@ -218,7 +218,7 @@ fn a_required_extended_master_secret() {
     let answers = refused(&mut world, &mut raw);
     assert_eq!(answers, Some((2, 40)), "handshake_failure");
     let error = Error::PeerMisbehaved(PeerMisbehaved::NoExtendedMasterSecret);
-    assert_eq!(world.log_of(path(1)), [Note::Failed(error)]);
+    assert_eq!(world.log_of(path(1)), [Note::Refused(error)]);
 
     let mut against = AgainstRaw::with_config(11, config);
     against.hello();
@@ -243,10 +243,15 @@ fn refused<const H: usize, const S: usize>(world: &mut World<H, S>, raw: &mut Ra
     parse::plain_alert(&answers[0])
 }
 
+/// The one extension `renegotiation_info`, with these bytes in it.
+fn renegotiation(info: &[u8]) -> Option<Vec<(u16, Vec<u8>)>> {
+    Some(vec![(EXT_RENEGOTIATION_INFO, info.to_vec())])
+}
+
 #[test]
 fn hellos_that_cannot_be_served() {
     type Case = (fn(&mut ClientHello), u8, Error);
-    let cases: [Case; 8] = [
+    let cases: [Case; 12] = [
         (|hello| hello.suites = vec![0x002F, 0xC0AE, SCSV], 40, Error::NoCommonSuite),
         (|hello| hello.suites = vec![SCSV], 40, Error::NoCommonSuite),
         // DTLS 1.0 alone, and TLS numbers.
@@ -256,13 +261,18 @@ fn hellos_that_cannot_be_served() {
         (|hello| hello.version = [0, 0], 70, PeerMisbehaved::UnsupportedVersion.into()),
         (|hello| hello.compression = vec![1], 47, PeerMisbehaved::Compression.into()),
         (|hello| hello.random = [0; 32], 47, PeerMisbehaved::ZeroRandom.into()),
+        // RFC 5746 §3.6: anything but an empty renegotiated_connection.
+        (|hello| hello.extensions = renegotiation(&[1, 0]), 40, PeerMisbehaved::Renegotiation.into()),
+        (|hello| hello.extensions = renegotiation(&[12; 13]), 40, PeerMisbehaved::Renegotiation.into()),
+        (|hello| hello.extensions = renegotiation(&[1]), 40, PeerMisbehaved::Renegotiation.into()),
+        (|hello| hello.extensions = renegotiation(&[]), 40, PeerMisbehaved::Renegotiation.into()),
     ];
     for (change, alert, error) in cases {
         let mut world = Small::new(12);
         let mut raw = RawClient::new(IDENTITY, KEY, 12);
         change(&mut raw.hello);
         assert_eq!(refused(&mut world, &mut raw), Some((2, alert)), "{error:?}");
-        assert_eq!(world.log_of(path(1)), [Note::Failed(error)]);
+        assert_eq!(world.log_of(path(1)), [Note::Refused(error)]);
         assert_eq!(world.server.stats().handshakes_failed, 1);
         world.assert_newcomer_gets_through();
     }
@@ -283,14 +293,14 @@ fn the_crates_own_client_without_a_common_suite() {
     // The alert is not authenticated: the client believes it at its next timeout.
     let error = Error::AlertReceived(AlertDescription::HANDSHAKE_FAILURE);
     assert_eq!(world.clients[client].log, [Note::Failed(error)]);
-    assert_eq!(world.log_of(path(0)), [Note::Failed(Error::NoCommonSuite)]);
+    assert_eq!(world.log_of(path(0)), [Note::Refused(Error::NoCommonSuite)]);
 }
 
 /// What a server may not answer.
 #[test]
 fn server_hellos_that_are_refused() {
     type Case = (fn(&mut ServerHello), u8, Error);
-    let cases: [Case; 12] = [
+    let cases: [Case; 15] = [
         (|hello| hello.version = DTLS10, 70, PeerMisbehaved::UnsupportedVersion.into()),
         (|hello| hello.version = [0xFE, 0xFC], 70, PeerMisbehaved::UnsupportedVersion.into()),
         (|hello| hello.random = [0; 32], 47, PeerMisbehaved::ZeroRandom.into()),
@@ -307,11 +317,11 @@ fn server_hellos_that_are_refused() {
             InvalidMessage::DuplicateExtension.into(),
         ),
         (|hello| hello.extensions = Some(vec![(EXT_EMS, vec![0])]), 50, InvalidMessage::IllegalLength.into()),
-        (
-            |hello| hello.extensions = Some(vec![(EXT_RENEGOTIATION_INFO, vec![1, 0])]),
-            47,
-            InvalidMessage::IllegalValue.into(),
-        ),
+        // RFC 5746 §3.4: anything but an empty renegotiated_connection.
+        (|hello| hello.extensions = renegotiation(&[1, 0]), 40, PeerMisbehaved::Renegotiation.into()),
+        (|hello| hello.extensions = renegotiation(&[24; 25]), 40, PeerMisbehaved::Renegotiation.into()),
+        (|hello| hello.extensions = renegotiation(&[1]), 40, PeerMisbehaved::Renegotiation.into()),
+        (|hello| hello.extensions = renegotiation(&[]), 40, PeerMisbehaved::Renegotiation.into()),
     ];
     for (change, alert, error) in cases {
         let mut against = AgainstRaw::with_config(14, CCM_8_ONLY);
@@ -340,7 +350,7 @@ fn a_wrong_key_looks_like_an_unknown_identity() {
         let mut world = Small::new(15);
         let client = world.client_with(Config::new(), psk(identity, b"not the key"), path(0));
         world.run_for(MINUTE);
-        assert_eq!(world.log_of(path(0)), [Note::Failed(Error::AuthenticationFailed)]);
+        assert_eq!(world.log_of(path(0)), [Note::Refused(Error::AuthenticationFailed)]);
         assert_eq!(world.server.handshakes(), 0);
         let error = Error::AlertReceived(AlertDescription::DECRYPT_ERROR);
         assert_eq!(world.clients[client].log, [Note::Failed(error)]);
@@ -380,7 +390,7 @@ fn decrypt_error_only_after_the_second_flight() {
         assert_eq!(answer.len(), 1);
         assert_eq!(parse::plain_alert(&answer[0]), Some((2, 51)));
         assert_eq!(world.server.handshakes(), 0);
-        assert_eq!(world.log_of(path(0)), [Note::Failed(Error::AuthenticationFailed)]);
+        assert_eq!(world.log_of(path(0)), [Note::Refused(Error::AuthenticationFailed)]);
         // A third one finds nobody.
         let third = raw.key_flight();
         assert!(world.hit(path(0), &third).is_empty());
@@ -496,7 +506,7 @@ fn an_unauthenticated_alert_does_not_end_a_servers_handshake_that_goes_on() {
     world.hit(path(1), &record(ALERT, 0, 77, &[2, 40]));
     world.run_for(Duration::from_millis(1_000));
     let error = Error::AlertReceived(AlertDescription::HANDSHAKE_FAILURE);
-    assert_eq!(world.log_of(path(1)), [Note::Failed(error)]);
+    assert_eq!(world.log_of(path(1)), [Note::Refused(error)]);
     assert_eq!(world.server.handshakes(), 0);
 }
 
@@ -551,9 +561,9 @@ fn silent_clients() {
     assert_eq!(world.server.handshakes(), 3);
     world.run_for(Duration::from_millis(1));
     assert_eq!(world.server.handshakes(), 0);
-    assert_eq!(world.log_of(path(0)), [Note::Failed(Error::HandshakeTimeout)]);
-    assert_eq!(world.log_of(path(1)), [Note::Failed(Error::HandshakeTimeout)]);
-    assert_eq!(world.log_of(path(2)), [Note::Failed(Error::AuthenticationFailed)]);
+    assert_eq!(world.log_of(path(0)), [Note::Refused(Error::HandshakeTimeout)]);
+    assert_eq!(world.log_of(path(1)), [Note::Refused(Error::HandshakeTimeout)]);
+    assert_eq!(world.log_of(path(2)), [Note::Refused(Error::AuthenticationFailed)]);
     assert_eq!(world.server.stats().handshakes_failed, 3);
     assert_eq!(world.server.poll_timeout(), None);
 }
@@ -641,7 +651,7 @@ fn bad_random_number_generators() {
         let mut hello = raw.hello();
         let events: Vec<Note> =
             world.server.receive(&mut hello, path(0), &mut rng, world.now).map(Note::from).collect();
-        assert_eq!(events, [Note::Failed(Error::RandomFailed)]);
+        assert_eq!(events, [Note::Refused(Error::RandomFailed)]);
         assert_eq!(world.server.handshakes(), 0);
         assert!(world.answers(path(0)).is_empty());
         let flight = world.hit(path(0), &hello);

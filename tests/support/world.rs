@@ -19,6 +19,7 @@ pub enum Note {
     Data(Vec<u8>),
     Closed,
     Failed(Error),
+    Refused(Error),
 }
 
 impl From<Event<'_>> for Note {
@@ -27,7 +28,8 @@ impl From<Event<'_>> for Note {
             Event::Established => Self::Established,
             Event::Data(bytes) => Self::Data(bytes.to_vec()),
             Event::Closed => Self::Closed,
-            Event::Failed(error) | Event::Refused(error) => Self::Failed(error),
+            Event::Failed(error) => Self::Failed(error),
+            Event::Refused(error) => Self::Refused(error),
         }
     }
 }
@@ -138,9 +140,23 @@ impl<const H: usize, const S: usize> World<H, S> {
     /// A server with `config` that knows [`IDENTITY`].
     pub fn with_config(seed: u64, config: Config<'static>) -> Self {
         let keys = leak(Keys::new(&[psk(IDENTITY, KEY)]));
+        Self::of_parts(seed, config, keys, keys)
+    }
+
+    /// A server with a key store of the test's own.
+    pub fn with_store(seed: u64, store: &'static dyn PskStore) -> Self {
+        Self::of_parts(seed, Config::new(), leak(Keys::default()), store)
+    }
+
+    fn of_parts(
+        seed: u64,
+        config: Config<'static>,
+        keys: &'static Keys,
+        store: &'static dyn PskStore,
+    ) -> Self {
         let storage = Box::leak(Box::new(Storage::new()));
         let mut rng = seeded(seed);
-        let server = Endpoint::new(leak(config), keys, storage, &mut rng).unwrap();
+        let server = Endpoint::new(leak(config), store, storage, &mut rng).unwrap();
         // Not at zero, so that nothing works by accident of being at the start of time.
         let now = Instant::from_millis(1_000_000);
         Self { now, server, keys, clients: Vec::new(), net: Network::new(seed), log: Vec::new(), rng }
@@ -231,7 +247,7 @@ impl<const H: usize, const S: usize> World<H, S> {
     fn fire_timeouts(&mut self) {
         if self.server.poll_timeout().is_some_and(|at| at <= self.now) {
             while let Some((path, error)) = self.server.handle_timeout(self.now) {
-                self.log.push((path, Note::Failed(error)));
+                self.log.push((path, Note::Refused(error)));
             }
         }
         for client in &mut self.clients {

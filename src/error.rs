@@ -116,8 +116,12 @@ pub enum ConfigField {
 impl core::fmt::Display for Error {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         let text = match self {
-            Self::IdentityTooLong => "the PSK identity is too long: MAX_IDENTITY_LEN is the most",
-            Self::KeyTooLong => "the pre-shared key is too long: MAX_KEY_LEN is the most",
+            Self::IdentityTooLong => {
+                return write!(f, "the PSK identity is too long: {} bytes at most", crate::MAX_IDENTITY_LEN);
+            }
+            Self::KeyTooLong => {
+                return write!(f, "the pre-shared key is too long: {} bytes at most", crate::MAX_KEY_LEN);
+            }
             Self::EmptyKey => "the pre-shared key is empty",
             Self::InvalidConfig(field) => {
                 return write!(f, "the configuration is invalid: {field}");

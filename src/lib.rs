@@ -103,3 +103,8 @@ pub use wire::InvalidMessage;
 pub use wire::alert::AlertDescription;
 pub use wire::suite::CipherSuite;
 pub use wire::version::ProtocolVersion;
+
+/// The README's examples compile.
+#[cfg(all(doctest, feature = "coap"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

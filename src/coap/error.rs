@@ -31,6 +31,12 @@ pub enum Error<E> {
     BlockWise,
 }
 
+impl<E> From<E> for Error<E> {
+    fn from(error: E) -> Self {
+        Self::Socket(error)
+    }
+}
+
 impl<E: fmt::Display> fmt::Display for Error<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

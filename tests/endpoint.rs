@@ -134,12 +134,57 @@ fn beginning_anew_in_a_full_pool() {
     assert!(still_there(&mut world, path(0), &mut other));
 }
 
-/// One network prefix holds no more than half of a pool that others want.
+/// One address keeps one slot of a pool that others want, whatever their network, and takes nothing but its own.
+#[test]
+fn the_share_of_an_address() {
+    let many = |n: u8| path_from([203, 0, 113, 1], 1_000 + u16::from(n));
+    let mapped = |n: u8| Path {
+        remote: ("::ffff:203.0.113.1".parse::<std::net::IpAddr>().unwrap(), 1_000 + u16::from(n)).into(),
+        ..path(0)
+    };
+    let neighbour = |n: u8| path_from([203, 0, 113, n], 9);
+    let stranger = |n: u8| path(n.into());
+    let newcomers: [fn(u8) -> Path; 2] = [neighbour, stranger];
+    for newcomer in newcomers {
+        let mut world = World::<4, 8>::new(5);
+        let mut held: Vec<RawClient> = (0..4)
+            .map(|n| {
+                world.now = world.now + Duration::from_millis(1);
+                // The same address in another notation is the same address.
+                let path = if n < 2 { many(n) } else { mapped(n) };
+                try_hello(&mut world, path, n.into()).expect("nobody else wants it")
+            })
+            .collect();
+        assert!(try_hello(&mut world, many(9), 9).is_none(), "its own are all young");
+        let mut others: Vec<RawClient> = (10..13)
+            .map(|n| {
+                world.now = world.now + Duration::from_millis(1);
+                try_hello(&mut world, newcomer(n), n.into()).expect("the oldest of the four")
+            })
+            .collect();
+        assert!(try_hello(&mut world, newcomer(13), 13).is_none(), "each has one, and all are young");
+        // Late ones are for whoever has none; the one address takes its own.
+        world.now = world.now + SECOND / 4;
+        assert!(try_hello(&mut world, many(20), 20).is_some());
+        assert!(try_hello(&mut world, many(21), 21).is_none());
+        world.now = world.now + 10 * SECOND;
+        for n in 22..30 {
+            let _ = try_hello(&mut world, many(n), n.into());
+        }
+        for (n, raw) in (10..).zip(&mut others) {
+            assert!(still_there(&mut world, newcomer(n), raw));
+        }
+        for (n, raw) in (0..).zip(&mut held) {
+            assert!(!still_there(&mut world, if n < 2 { many(n) } else { mapped(n) }, raw));
+        }
+    }
+}
+
+/// One network prefix holds no more than half of a pool that others want, however many addresses it has.
 #[test]
 fn the_share_of_a_prefix() {
     type Neighbour = fn(u8) -> Path;
     let v4: Neighbour = |n| path_from([203, 0, 113, n], 1_000);
-    let v4_ports: Neighbour = |n| path_from([203, 0, 113, 1], 1_000 + u16::from(n));
     let v6: Neighbour = |n| Path {
         remote: (format!("2001:db8:1:2:{n:x}::{n:x}").parse::<std::net::IpAddr>().unwrap(), 1_000).into(),
         ..path(0)
@@ -148,7 +193,7 @@ fn the_share_of_a_prefix() {
         remote: (format!("::ffff:203.0.113.{n}").parse::<std::net::IpAddr>().unwrap(), 1_000).into(),
         ..path(0)
     };
-    for neighbour in [v4, v4_ports, v6, mapped] {
+    for neighbour in [v4, v6, mapped] {
         let mut world = World::<4, 8>::new(5);
         let mut held: Vec<RawClient> = (0..4)
             .map(|n| {
@@ -163,10 +208,14 @@ fn the_share_of_a_prefix() {
             .collect();
         assert!(try_hello(&mut world, path(2), 22).is_none(), "all hold their share");
         // A late neighbour pushes out its own kind only.
-        world.now = world.now + SECOND;
+        world.now = world.now + SECOND / 4;
         assert!(try_hello(&mut world, neighbour(10), 10).is_some());
         assert!(try_hello(&mut world, neighbour(11), 11).is_some());
         assert!(try_hello(&mut world, neighbour(12), 12).is_none());
+        world.now = world.now + SECOND / 4;
+        for n in 13..20 {
+            let _ = try_hello(&mut world, neighbour(n), n.into());
+        }
         for (n, stranger) in strangers.iter_mut().enumerate() {
             assert!(still_there(&mut world, path(n), stranger));
         }
@@ -174,6 +223,35 @@ fn the_share_of_a_prefix() {
             assert!(!still_there(&mut world, neighbour(n), raw));
         }
     }
+}
+
+/// One attacker's address, which repeats its cookies from a new port each time, against honest clients next to it that
+/// retransmit seldom.
+#[test]
+fn one_address_does_not_keep_its_neighbours_out() {
+    let mut world = World::<2, 64>::with_config(17, Config::coap());
+    let (mut seed, mut slowest) = (0_u64, Duration::ZERO);
+    let mut attack = |world: &mut World<2, 64>| {
+        seed += 1;
+        let _ = try_hello(world, path_from([203, 0, 113, 66], 1_000 + seed as u16), seed);
+        world.run_for(Duration::from_millis(100));
+    };
+    for honest in 1..=20 {
+        // Each comes at another moment between two attempts.
+        attack(&mut world);
+        world.run_for(Duration::from_millis(u64::from(honest) * 5));
+        world.net.conditions.delay = 5..=u64::from(honest) * 20;
+        let there = path_from([203, 0, 113, honest], 5_684);
+        let client = world.client_with(Config::coap(), psk(IDENTITY, KEY), there);
+        let start = world.now;
+        while !world.clients[client].is_established() {
+            attack(&mut world);
+            assert!(world.now.saturating_since(start) < 5 * SECOND, "client {honest} is kept out");
+        }
+        slowest = slowest.max(world.now.saturating_since(start));
+        world.assert_data_flows(client);
+    }
+    println!("{seed} attempts by the attacker; the slowest honest handshake took {slowest:?}");
 }
 
 /// An attacker with as many addresses of one network as it likes, all of which repeat their cookies, against honest

@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use dtls_psk::{Config, Endpoint, Error, Path, Storage};
+use dtls_psk::{AlertDescription, Config, Endpoint, Error, Path, PeerMisbehaved, Storage};
 
 use support::craft::*;
 use support::parse;
@@ -554,6 +554,197 @@ fn revoke() {
     world.server.revoke(b"bad");
     world.server.revoke(b"");
     world.assert_raw_data_flows(path(2), &mut good);
+}
+
+/// Whatever way a handshake beside a live session goes wrong, it is refused, and the session does not fail.
+#[test]
+fn a_refused_handshake_beside_a_live_session() {
+    type Attempt = fn(&mut Small, &mut RawClient);
+    fn begin(world: &mut Small, raw: &mut RawClient) {
+        world.raw_hello(path(0), raw);
+        let datagram = [raw.key_exchange_record(), raw.change_cipher_spec_record()].concat();
+        world.hit(path(0), &datagram);
+    }
+    fn hello_twice(world: &mut Small, raw: &mut RawClient) {
+        let hello = raw.hello();
+        let replies = world.hit(path(0), &hello);
+        raw.follow(&replies);
+        let hello = raw.hello();
+        let answers = world.hit(path(0), &hello);
+        assert!(parse::plain_alert(&answers[0]).is_some());
+    }
+    let attempts: [(Attempt, Error); 8] = [
+        (
+            |world, raw| {
+                raw.side.key = b"wrong".to_vec();
+                world.raw_hello(path(0), raw);
+                for _ in 0..2 {
+                    let flight = raw.key_flight();
+                    world.hit(path(0), &flight);
+                }
+            },
+            Error::AuthenticationFailed,
+        ),
+        (
+            |world, raw| {
+                begin(world, raw);
+                let finished = raw.side.seal(HANDSHAKE, &message(FINISHED, 3, &[0; 12]));
+                world.hit(path(0), &finished);
+            },
+            PeerMisbehaved::WrongVerifyData.into(),
+        ),
+        (
+            |world, raw| {
+                world.raw_hello(path(0), raw);
+                let datagram = raw.side.plain(HANDSHAKE, &message(SERVER_HELLO, 2, &[]));
+                world.hit(path(0), &datagram);
+            },
+            PeerMisbehaved::UnexpectedMessage.into(),
+        ),
+        (
+            |world, raw| {
+                raw.hello.suites = vec![SCSV];
+                hello_twice(world, raw);
+            },
+            Error::NoCommonSuite,
+        ),
+        (
+            |world, raw| {
+                raw.hello.extensions = Some(vec![(EXT_RENEGOTIATION_INFO, vec![1, 0])]);
+                hello_twice(world, raw);
+            },
+            PeerMisbehaved::Renegotiation.into(),
+        ),
+        (
+            |world, raw| {
+                world.raw_hello(path(0), raw);
+                world.hit(path(0), &record(ALERT, 0, 70, &[2, 80]));
+                world.run_for(SECOND);
+            },
+            Error::AlertReceived(AlertDescription::INTERNAL_ERROR),
+        ),
+        (
+            |world, raw| {
+                world.raw_hello(path(0), raw);
+                world.run_for(60 * SECOND);
+            },
+            Error::HandshakeTimeout,
+        ),
+        (
+            |world, raw| {
+                begin(world, raw);
+                // A handshake record is what can be meant for the handshake; under its key an alert beside a session
+                // does not open there, so the handshake ends at its deadline.
+                let alert = raw.side.seal(ALERT, &[2, 80]);
+                world.hit(path(0), &alert);
+                world.run_for(60 * SECOND);
+            },
+            Error::HandshakeTimeout,
+        ),
+    ];
+    for (n, (attempt, error)) in attempts.into_iter().enumerate() {
+        let mut world = Small::new(18);
+        let mut live = RawClient::new(IDENTITY, KEY, 1);
+        world.raw_handshake(path(0), &mut live);
+        let session = world.session_of(&path(0));
+        attempt(&mut world, &mut RawClient::new(IDENTITY, KEY, 2));
+        assert_eq!(world.log_of(path(0)), [Note::Established, Note::Refused(error)], "attempt {n}");
+        assert_eq!(world.server.handshakes(), 0);
+        assert_eq!(world.session_of(&path(0)), session);
+        assert_eq!(world.server.stats().handshakes_failed, 1);
+        world.assert_raw_data_flows(path(0), &mut live);
+        // What ends the session is a failure.
+        let alert = live.side.seal(ALERT, &[2, 80]);
+        world.hit(path(0), &alert);
+        let error = Error::AlertReceived(AlertDescription::INTERNAL_ERROR);
+        assert_eq!(world.log.last(), Some(&(path(0), Note::Failed(error))));
+        assert_eq!(world.session_of(&path(0)), None);
+    }
+}
+
+/// The secrets of an independent peer's connection: both write keys, and the master secret.
+fn secrets(raw: &RawClient) -> [Vec<u8>; 3] {
+    let keys = [&raw.side.read, &raw.side.write].map(|direction| direction.as_ref().unwrap().key.to_vec());
+    let [read, write] = keys;
+    [read, write, raw.side.master.clone()]
+}
+
+/// Keys are wiped in the storage as soon as nobody needs them. What lies there is read through the kernel, so that it is
+/// what another process would see, padding and free slots included.
+#[test]
+#[cfg(target_os = "linux")]
+fn keys_are_wiped_where_they_lie() {
+    use std::os::unix::fs::FileExt;
+    let memory = std::fs::File::open("/proc/self/mem").unwrap();
+    type End = fn(&mut Endpoint<'_, 2, 2>, &mut RawClient);
+    fn take(endpoint: &mut Endpoint<'_, 2, 2>, bytes: &[u8]) -> Vec<Vec<u8>> {
+        let (mut bytes, mut buf, mut rng) = (bytes.to_vec(), [0; 1_500], seeded(19));
+        endpoint.receive(&mut bytes, path(0), &mut rng, dtls_psk::Instant::ZERO).for_each(drop);
+        std::iter::from_fn(|| endpoint.poll_transmit(&mut buf).unwrap().map(|(len, _)| buf[..len].to_vec()))
+            .collect()
+    }
+    // How an association ends, after its handshake and before.
+    let of_sessions: [End; 5] = [
+        |endpoint, _| {
+            endpoint.close(&path(0));
+            take(endpoint, &[]);
+        },
+        |endpoint, raw| drop(take(endpoint, &raw.side.seal(ALERT, &[1, 0]))),
+        |endpoint, raw| drop(take(endpoint, &raw.side.seal(ALERT, &[2, 80]))),
+        |endpoint, _| {
+            endpoint.revoke(IDENTITY);
+            take(endpoint, &[]);
+        },
+        |endpoint, _| {
+            endpoint.close_all();
+            take(endpoint, &[]);
+        },
+    ];
+    let of_handshakes: [End; 4] = [
+        |endpoint, raw| drop(take(endpoint, &raw.side.seal(HANDSHAKE, &message(FINISHED, 3, &[0; 12])))),
+        |endpoint, _| {
+            endpoint.revoke(IDENTITY);
+            take(endpoint, &[]);
+        },
+        |endpoint, _| endpoint.close_all(),
+        |endpoint, _| assert!(endpoint.handle_timeout(dtls_psk::Instant::from_millis(60_000)).is_some()),
+    ];
+    let ends = of_sessions.into_iter().map(|end| (true, Some(end)));
+    let ends = ends.chain(of_handshakes.into_iter().map(|end| (false, Some(end))));
+    for (n, (establish, end)) in ends.chain([(true, None), (false, None)]).enumerate() {
+        let (config, keys) = (Config::new(), psk(IDENTITY, KEY));
+        let mut storage = Box::new(Storage::<2, 2>::new());
+        let (at, len) = (std::ptr::from_ref(&*storage).expose_provenance() as u64, size_of_val(&*storage));
+        let lie_there = |raw: &RawClient| {
+            let mut bytes = vec![0; len];
+            memory.read_exact_at(&mut bytes, at).unwrap();
+            secrets(raw).map(|secret| bytes.windows(secret.len()).any(|window| *window == secret))
+        };
+        let mut endpoint = Endpoint::new(&config, &keys, &mut storage, &mut seeded(19)).unwrap();
+        let mut raw = RawClient::new(IDENTITY, KEY, 19);
+        let hello = raw.hello();
+        raw.follow(&take(&mut endpoint, &hello));
+        let hello = raw.hello();
+        raw.take_server_flight(&take(&mut endpoint, &hello));
+        raw.exchange_keys();
+        assert_eq!(lie_there(&raw), [false; 3]);
+        let key_exchange = [raw.key_exchange_record(), raw.change_cipher_spec_record()].concat();
+        assert!(take(&mut endpoint, &key_exchange).is_empty());
+        assert_eq!(lie_there(&raw)[..2], [true; 2], "end {n}: while the Finished is awaited");
+        if establish {
+            let finished = raw.finished_record();
+            raw.take_last_flight(&take(&mut endpoint, &finished));
+            assert_eq!(lie_there(&raw)[..2], [true; 2], "end {n}: while the session is open");
+        }
+        if let Some(end) = end {
+            end(&mut endpoint, &mut raw);
+            assert_eq!((endpoint.handshakes(), endpoint.sessions().count()), (0, 0), "end {n}");
+            assert_eq!(lie_there(&raw), [false; 3], "end {n}: nobody needs them any more");
+        }
+        drop(endpoint);
+        assert_eq!(lie_there(&raw), [false; 3], "end {n}: the endpoint is gone");
+        drop(std::hint::black_box(storage));
+    }
 }
 
 /// What storage held before is gone with the endpoint that used it.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use dtls_psk::{Error, InvalidMessage, PeerMisbehaved};
 
 use support::craft::*;
+use support::net::{Direction, Packet};
 use support::parse;
 use support::raw::RawClient;
 use support::scene::{ClientScene, ClientState, ServerScene, ServerState};
@@ -537,6 +538,62 @@ fn row_28_coalesced_messages_and_versions() {
     let answers = scene.attack(&[request, flight].concat());
     assert!(!answers.is_empty());
     scene.against.client.log.iter().for_each(|note| assert!(!matches!(note, Note::Established)));
+}
+
+/// A recorded hello, sent again under another number: its cookie is not good there, so it costs the victim nothing,
+/// however far that got.
+#[test]
+fn a_recorded_hello_under_another_number() {
+    for state in support::scene::SERVER_STATES.into_iter().skip(1) {
+        let mut scene = ServerScene::new(state, 39);
+        let recorded = scene.victim.hello.clone();
+        assert!(!recorded.cookie.is_empty());
+        let (handshakes, told) = (scene.world.server.handshakes(), scene.world.log.len());
+        for _ in 0..3 {
+            for seq in [2, 3, 4] {
+                let answers = scene.attack(&recorded.datagram(seq, 60));
+                assert_eq!(answers.len(), 1, "{state:?}, message {seq}");
+                assert_ne!(parse::cookie(&answers[0]).expect("a HelloVerifyRequest"), recorded.cookie);
+                assert_eq!(parse::plain_messages(&answers[0])[0].message_seq, seq);
+                // The new cookie is good for the next number alone.
+                let cookie = parse::cookie(&answers[0]).unwrap();
+                for other in (1..=4).filter(|other| *other > 1 && *other != seq + 1) {
+                    let hello = ClientHello { cookie: cookie.clone(), ..recorded.clone() };
+                    let answers = scene.attack(&hello.datagram(other, 61));
+                    assert!(parse::cookie(&answers[0]).is_some(), "{state:?}, message {other}");
+                }
+            }
+            for seq in [0, 5, 6, 0xFFFF] {
+                scene.ignores(&recorded.datagram(seq, 62));
+            }
+        }
+        assert_eq!(scene.world.server.handshakes(), handshakes, "{state:?}");
+        assert_eq!(scene.world.log[told..], [], "{state:?}");
+        scene.ends_well();
+    }
+    // The same against the crate's own client, around every datagram that it sends.
+    let mut world = Small::new(39);
+    let mut recorded = None;
+    world.net.attacker = Some(Box::new(move |_, packet| {
+        if packet.direction == Direction::ToClient {
+            return vec![packet.clone()];
+        }
+        let hello = parse::plain_messages(&packet.bytes).into_iter().next();
+        if let Some(hello) = hello.filter(|hello| (hello.msg_type, hello.message_seq) == (CLIENT_HELLO, 1)) {
+            recorded = Some(hello.body);
+        }
+        let replays = [2, 3, 4].map(|seq| {
+            let bytes = record(HANDSHAKE, 0, 60, &message(CLIENT_HELLO, seq, recorded.as_deref()?));
+            Some(Packet { bytes, ..packet.clone() })
+        });
+        let replays: Vec<Packet> = replays.into_iter().flatten().collect();
+        [replays.clone(), vec![packet.clone()], replays].concat()
+    }));
+    let client = world.established();
+    world.assert_data_flows(client);
+    assert_eq!(world.log_of(path(0))[0], Note::Established);
+    assert_eq!(world.server.stats().handshakes_failed, 0);
+    assert_eq!(world.clients[client].connection.stats().retransmitted, 0, "not even delayed");
 }
 
 /// HelloRequests and hellos cut into pieces, before the cookie: nothing is kept, and the pieces do not add up.

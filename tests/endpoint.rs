@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use dtls_psk::{Config, Endpoint, Error, Path, Storage};
+use dtls_psk::{AlertDescription, Config, Endpoint, Error, Path, PeerMisbehaved, Storage};
 
 use support::craft::*;
 use support::parse;
@@ -134,12 +134,57 @@ fn beginning_anew_in_a_full_pool() {
     assert!(still_there(&mut world, path(0), &mut other));
 }
 
-/// One network prefix holds no more than half of a pool that others want.
+/// One address keeps one slot of a pool that others want, whatever their network, and takes nothing but its own.
+#[test]
+fn the_share_of_an_address() {
+    let many = |n: u8| path_from([203, 0, 113, 1], 1_000 + u16::from(n));
+    let mapped = |n: u8| Path {
+        remote: ("::ffff:203.0.113.1".parse::<std::net::IpAddr>().unwrap(), 1_000 + u16::from(n)).into(),
+        ..path(0)
+    };
+    let neighbour = |n: u8| path_from([203, 0, 113, n], 9);
+    let stranger = |n: u8| path(n.into());
+    let newcomers: [fn(u8) -> Path; 2] = [neighbour, stranger];
+    for newcomer in newcomers {
+        let mut world = World::<4, 8>::new(5);
+        let mut held: Vec<RawClient> = (0..4)
+            .map(|n| {
+                world.now = world.now + Duration::from_millis(1);
+                // The same address in another notation is the same address.
+                let path = if n < 2 { many(n) } else { mapped(n) };
+                try_hello(&mut world, path, n.into()).expect("nobody else wants it")
+            })
+            .collect();
+        assert!(try_hello(&mut world, many(9), 9).is_none(), "its own are all young");
+        let mut others: Vec<RawClient> = (10..13)
+            .map(|n| {
+                world.now = world.now + Duration::from_millis(1);
+                try_hello(&mut world, newcomer(n), n.into()).expect("the oldest of the four")
+            })
+            .collect();
+        assert!(try_hello(&mut world, newcomer(13), 13).is_none(), "each has one, and all are young");
+        // Late ones are for whoever has none; the one address takes its own.
+        world.now = world.now + SECOND / 4;
+        assert!(try_hello(&mut world, many(20), 20).is_some());
+        assert!(try_hello(&mut world, many(21), 21).is_none());
+        world.now = world.now + 10 * SECOND;
+        for n in 22..30 {
+            let _ = try_hello(&mut world, many(n), n.into());
+        }
+        for (n, raw) in (10..).zip(&mut others) {
+            assert!(still_there(&mut world, newcomer(n), raw));
+        }
+        for (n, raw) in (0..).zip(&mut held) {
+            assert!(!still_there(&mut world, if n < 2 { many(n) } else { mapped(n) }, raw));
+        }
+    }
+}
+
+/// One network prefix holds no more than half of a pool that others want, however many addresses it has.
 #[test]
 fn the_share_of_a_prefix() {
     type Neighbour = fn(u8) -> Path;
     let v4: Neighbour = |n| path_from([203, 0, 113, n], 1_000);
-    let v4_ports: Neighbour = |n| path_from([203, 0, 113, 1], 1_000 + u16::from(n));
     let v6: Neighbour = |n| Path {
         remote: (format!("2001:db8:1:2:{n:x}::{n:x}").parse::<std::net::IpAddr>().unwrap(), 1_000).into(),
         ..path(0)
@@ -148,7 +193,7 @@ fn the_share_of_a_prefix() {
         remote: (format!("::ffff:203.0.113.{n}").parse::<std::net::IpAddr>().unwrap(), 1_000).into(),
         ..path(0)
     };
-    for neighbour in [v4, v4_ports, v6, mapped] {
+    for neighbour in [v4, v6, mapped] {
         let mut world = World::<4, 8>::new(5);
         let mut held: Vec<RawClient> = (0..4)
             .map(|n| {
@@ -163,10 +208,14 @@ fn the_share_of_a_prefix() {
             .collect();
         assert!(try_hello(&mut world, path(2), 22).is_none(), "all hold their share");
         // A late neighbour pushes out its own kind only.
-        world.now = world.now + SECOND;
+        world.now = world.now + SECOND / 4;
         assert!(try_hello(&mut world, neighbour(10), 10).is_some());
         assert!(try_hello(&mut world, neighbour(11), 11).is_some());
         assert!(try_hello(&mut world, neighbour(12), 12).is_none());
+        world.now = world.now + SECOND / 4;
+        for n in 13..20 {
+            let _ = try_hello(&mut world, neighbour(n), n.into());
+        }
         for (n, stranger) in strangers.iter_mut().enumerate() {
             assert!(still_there(&mut world, path(n), stranger));
         }
@@ -174,6 +223,35 @@ fn the_share_of_a_prefix() {
             assert!(!still_there(&mut world, neighbour(n), raw));
         }
     }
+}
+
+/// One attacker's address, which repeats its cookies from a new port each time, against honest clients next to it that
+/// retransmit seldom.
+#[test]
+fn one_address_does_not_keep_its_neighbours_out() {
+    let mut world = World::<2, 64>::with_config(17, Config::coap());
+    let (mut seed, mut slowest) = (0_u64, Duration::ZERO);
+    let mut attack = |world: &mut World<2, 64>| {
+        seed += 1;
+        let _ = try_hello(world, path_from([203, 0, 113, 66], 1_000 + seed as u16), seed);
+        world.run_for(Duration::from_millis(100));
+    };
+    for honest in 1..=20 {
+        // Each comes at another moment between two attempts.
+        attack(&mut world);
+        world.run_for(Duration::from_millis(u64::from(honest) * 5));
+        world.net.conditions.delay = 5..=u64::from(honest) * 20;
+        let there = path_from([203, 0, 113, honest], 5_684);
+        let client = world.client_with(Config::coap(), psk(IDENTITY, KEY), there);
+        let start = world.now;
+        while !world.clients[client].is_established() {
+            attack(&mut world);
+            assert!(world.now.saturating_since(start) < 5 * SECOND, "client {honest} is kept out");
+        }
+        slowest = slowest.max(world.now.saturating_since(start));
+        world.assert_data_flows(client);
+    }
+    println!("{seed} attempts by the attacker; the slowest honest handshake took {slowest:?}");
 }
 
 /// An attacker with as many addresses of one network as it likes, all of which repeat their cookies, against honest
@@ -476,6 +554,197 @@ fn revoke() {
     world.server.revoke(b"bad");
     world.server.revoke(b"");
     world.assert_raw_data_flows(path(2), &mut good);
+}
+
+/// Whatever way a handshake beside a live session goes wrong, it is refused, and the session does not fail.
+#[test]
+fn a_refused_handshake_beside_a_live_session() {
+    type Attempt = fn(&mut Small, &mut RawClient);
+    fn begin(world: &mut Small, raw: &mut RawClient) {
+        world.raw_hello(path(0), raw);
+        let datagram = [raw.key_exchange_record(), raw.change_cipher_spec_record()].concat();
+        world.hit(path(0), &datagram);
+    }
+    fn hello_twice(world: &mut Small, raw: &mut RawClient) {
+        let hello = raw.hello();
+        let replies = world.hit(path(0), &hello);
+        raw.follow(&replies);
+        let hello = raw.hello();
+        let answers = world.hit(path(0), &hello);
+        assert!(parse::plain_alert(&answers[0]).is_some());
+    }
+    let attempts: [(Attempt, Error); 8] = [
+        (
+            |world, raw| {
+                raw.side.key = b"wrong".to_vec();
+                world.raw_hello(path(0), raw);
+                for _ in 0..2 {
+                    let flight = raw.key_flight();
+                    world.hit(path(0), &flight);
+                }
+            },
+            Error::AuthenticationFailed,
+        ),
+        (
+            |world, raw| {
+                begin(world, raw);
+                let finished = raw.side.seal(HANDSHAKE, &message(FINISHED, 3, &[0; 12]));
+                world.hit(path(0), &finished);
+            },
+            PeerMisbehaved::WrongVerifyData.into(),
+        ),
+        (
+            |world, raw| {
+                world.raw_hello(path(0), raw);
+                let datagram = raw.side.plain(HANDSHAKE, &message(SERVER_HELLO, 2, &[]));
+                world.hit(path(0), &datagram);
+            },
+            PeerMisbehaved::UnexpectedMessage.into(),
+        ),
+        (
+            |world, raw| {
+                raw.hello.suites = vec![SCSV];
+                hello_twice(world, raw);
+            },
+            Error::NoCommonSuite,
+        ),
+        (
+            |world, raw| {
+                raw.hello.extensions = Some(vec![(EXT_RENEGOTIATION_INFO, vec![1, 0])]);
+                hello_twice(world, raw);
+            },
+            PeerMisbehaved::Renegotiation.into(),
+        ),
+        (
+            |world, raw| {
+                world.raw_hello(path(0), raw);
+                world.hit(path(0), &record(ALERT, 0, 70, &[2, 80]));
+                world.run_for(SECOND);
+            },
+            Error::AlertReceived(AlertDescription::INTERNAL_ERROR),
+        ),
+        (
+            |world, raw| {
+                world.raw_hello(path(0), raw);
+                world.run_for(60 * SECOND);
+            },
+            Error::HandshakeTimeout,
+        ),
+        (
+            |world, raw| {
+                begin(world, raw);
+                // A handshake record is what can be meant for the handshake; under its key an alert beside a session
+                // does not open there, so the handshake ends at its deadline.
+                let alert = raw.side.seal(ALERT, &[2, 80]);
+                world.hit(path(0), &alert);
+                world.run_for(60 * SECOND);
+            },
+            Error::HandshakeTimeout,
+        ),
+    ];
+    for (n, (attempt, error)) in attempts.into_iter().enumerate() {
+        let mut world = Small::new(18);
+        let mut live = RawClient::new(IDENTITY, KEY, 1);
+        world.raw_handshake(path(0), &mut live);
+        let session = world.session_of(&path(0));
+        attempt(&mut world, &mut RawClient::new(IDENTITY, KEY, 2));
+        assert_eq!(world.log_of(path(0)), [Note::Established, Note::Refused(error)], "attempt {n}");
+        assert_eq!(world.server.handshakes(), 0);
+        assert_eq!(world.session_of(&path(0)), session);
+        assert_eq!(world.server.stats().handshakes_failed, 1);
+        world.assert_raw_data_flows(path(0), &mut live);
+        // What ends the session is a failure.
+        let alert = live.side.seal(ALERT, &[2, 80]);
+        world.hit(path(0), &alert);
+        let error = Error::AlertReceived(AlertDescription::INTERNAL_ERROR);
+        assert_eq!(world.log.last(), Some(&(path(0), Note::Failed(error))));
+        assert_eq!(world.session_of(&path(0)), None);
+    }
+}
+
+/// The secrets of an independent peer's connection: both write keys, and the master secret.
+fn secrets(raw: &RawClient) -> [Vec<u8>; 3] {
+    let keys = [&raw.side.read, &raw.side.write].map(|direction| direction.as_ref().unwrap().key.to_vec());
+    let [read, write] = keys;
+    [read, write, raw.side.master.clone()]
+}
+
+/// Keys are wiped in the storage as soon as nobody needs them. What lies there is read through the kernel, so that it is
+/// what another process would see, padding and free slots included.
+#[test]
+#[cfg(target_os = "linux")]
+fn keys_are_wiped_where_they_lie() {
+    use std::os::unix::fs::FileExt;
+    let memory = std::fs::File::open("/proc/self/mem").unwrap();
+    type End = fn(&mut Endpoint<'_, 2, 2>, &mut RawClient);
+    fn take(endpoint: &mut Endpoint<'_, 2, 2>, bytes: &[u8]) -> Vec<Vec<u8>> {
+        let (mut bytes, mut buf, mut rng) = (bytes.to_vec(), [0; 1_500], seeded(19));
+        endpoint.receive(&mut bytes, path(0), &mut rng, dtls_psk::Instant::ZERO).for_each(drop);
+        std::iter::from_fn(|| endpoint.poll_transmit(&mut buf).unwrap().map(|(len, _)| buf[..len].to_vec()))
+            .collect()
+    }
+    // How an association ends, after its handshake and before.
+    let of_sessions: [End; 5] = [
+        |endpoint, _| {
+            endpoint.close(&path(0));
+            take(endpoint, &[]);
+        },
+        |endpoint, raw| drop(take(endpoint, &raw.side.seal(ALERT, &[1, 0]))),
+        |endpoint, raw| drop(take(endpoint, &raw.side.seal(ALERT, &[2, 80]))),
+        |endpoint, _| {
+            endpoint.revoke(IDENTITY);
+            take(endpoint, &[]);
+        },
+        |endpoint, _| {
+            endpoint.close_all();
+            take(endpoint, &[]);
+        },
+    ];
+    let of_handshakes: [End; 4] = [
+        |endpoint, raw| drop(take(endpoint, &raw.side.seal(HANDSHAKE, &message(FINISHED, 3, &[0; 12])))),
+        |endpoint, _| {
+            endpoint.revoke(IDENTITY);
+            take(endpoint, &[]);
+        },
+        |endpoint, _| endpoint.close_all(),
+        |endpoint, _| assert!(endpoint.handle_timeout(dtls_psk::Instant::from_millis(60_000)).is_some()),
+    ];
+    let ends = of_sessions.into_iter().map(|end| (true, Some(end)));
+    let ends = ends.chain(of_handshakes.into_iter().map(|end| (false, Some(end))));
+    for (n, (establish, end)) in ends.chain([(true, None), (false, None)]).enumerate() {
+        let (config, keys) = (Config::new(), psk(IDENTITY, KEY));
+        let mut storage = Box::new(Storage::<2, 2>::new());
+        let (at, len) = (std::ptr::from_ref(&*storage).expose_provenance() as u64, size_of_val(&*storage));
+        let lie_there = |raw: &RawClient| {
+            let mut bytes = vec![0; len];
+            memory.read_exact_at(&mut bytes, at).unwrap();
+            secrets(raw).map(|secret| bytes.windows(secret.len()).any(|window| *window == secret))
+        };
+        let mut endpoint = Endpoint::new(&config, &keys, &mut storage, &mut seeded(19)).unwrap();
+        let mut raw = RawClient::new(IDENTITY, KEY, 19);
+        let hello = raw.hello();
+        raw.follow(&take(&mut endpoint, &hello));
+        let hello = raw.hello();
+        raw.take_server_flight(&take(&mut endpoint, &hello));
+        raw.exchange_keys();
+        assert_eq!(lie_there(&raw), [false; 3]);
+        let key_exchange = [raw.key_exchange_record(), raw.change_cipher_spec_record()].concat();
+        assert!(take(&mut endpoint, &key_exchange).is_empty());
+        assert_eq!(lie_there(&raw)[..2], [true; 2], "end {n}: while the Finished is awaited");
+        if establish {
+            let finished = raw.finished_record();
+            raw.take_last_flight(&take(&mut endpoint, &finished));
+            assert_eq!(lie_there(&raw)[..2], [true; 2], "end {n}: while the session is open");
+        }
+        if let Some(end) = end {
+            end(&mut endpoint, &mut raw);
+            assert_eq!((endpoint.handshakes(), endpoint.sessions().count()), (0, 0), "end {n}");
+            assert_eq!(lie_there(&raw), [false; 3], "end {n}: nobody needs them any more");
+        }
+        drop(endpoint);
+        assert_eq!(lie_there(&raw), [false; 3], "end {n}: the endpoint is gone");
+        drop(std::hint::black_box(storage));
+    }
 }
 
 /// What storage held before is gone with the endpoint that used it.

@@ -8,7 +8,7 @@ use dtls_psk::{CipherSuite, Config, Error, Instant};
 use rand::seq::SliceRandom;
 
 use support::craft::*;
-use support::net::Direction;
+use support::net::{Direction, Packet};
 use support::parse::{self, Record};
 use support::raw::{RawClient, reassemble};
 use support::world::{AgainstRaw, Note, Small, path, psk};
@@ -180,6 +180,86 @@ fn a_repeated_flight_is_answered_at_once() {
     let last = against.server.last_flight();
     against.hit(&last);
     against.assert_data_flows();
+}
+
+/// A lost flight is repeated once: the other end's repetition and this end's own timer fall together, and count as one.
+#[test]
+fn a_lost_flight_is_repeated_once() {
+    for (lost, direction) in [(SERVER_HELLO, Direction::ToClient), (CLIENT_KEY_EXCHANGE, Direction::ToServer)]
+    {
+        for delay in [1, 10, 200] {
+            let mut world = Small::new(17);
+            world.net.conditions.delay = delay..=delay;
+            let is_it = move |packet: &Packet| {
+                let types = parse::message_types(std::slice::from_ref(&packet.bytes));
+                packet.direction == direction && types.contains(&lost)
+            };
+            let mut to_lose = 1;
+            world.net.attacker = Some(Box::new(move |_, packet| {
+                if is_it(packet) && to_lose > 0 {
+                    to_lose -= 1;
+                    return Vec::new();
+                }
+                vec![packet.clone()]
+            }));
+            let client = world.client();
+            world.run_for(20 * SECOND);
+            assert!(world.clients[client].is_established());
+            let sent = world.net.trace.iter().filter(|(_, packet)| is_it(packet)).count();
+            assert_eq!(sent, 2, "message {lost}, {delay} ms");
+            world.assert_data_flows(client);
+        }
+    }
+}
+
+/// A repetition that the other end asked for rearms the timer, and leaves the timeout as long as it was.
+#[test]
+fn a_repeated_flight_rearms_the_timer() {
+    // The server, asked 900 ms after its flight, and again after its timer has fired.
+    let mut world = Small::with_config(18, LONG);
+    let mut raw = RawClient::new(IDENTITY, KEY, 18);
+    let hello = raw.hello();
+    let replies = world.hit(path(0), &hello);
+    raw.follow(&replies);
+    let hello = raw.hello();
+    let start = world.now;
+    assert_eq!(world.hit(path(0), &hello).len(), 1);
+    let next = |world: &Small| world.server.poll_timeout().unwrap().saturating_since(start).as_millis();
+    assert_eq!(next(&world), 1_000);
+    world.run_for(Duration::from_millis(900));
+    assert_eq!(world.hit(path(0), &hello).len(), 1);
+    assert_eq!(next(&world), 1_900);
+    world.run_for(SECOND);
+    assert_eq!((world.net.trace.len(), next(&world)), (1, 3_900), "its own, 2 s before the next");
+    world.run_for(SECOND);
+    assert_eq!(world.hit(path(0), &hello).len(), 1);
+    assert_eq!(next(&world), 4_900, "still 2 s");
+    assert_eq!(world.server.stats().retransmitted, 3);
+    // The deadline does not move with it.
+    for _ in 0..400 {
+        world.hit(path(0), &hello);
+        world.run_for(Duration::from_millis(999));
+    }
+    assert_eq!(world.log_of(path(0))[0], Note::Refused(Error::HandshakeTimeout));
+
+    // The client, on a repeated ServerHelloDone.
+    let mut against = AgainstRaw::with_config(18, LONG);
+    against.hello();
+    let messages = against.server.flight_messages(None);
+    let start = against.now;
+    let flight = |against: &mut AgainstRaw| {
+        let flight: Vec<u8> =
+            messages.iter().flat_map(|message| against.server.side.plain(HANDSHAKE, message)).collect();
+        assert_eq!(against.hit(&flight).len(), 1);
+        let next = against.client.connection.poll_timeout().unwrap();
+        next.saturating_since(start).as_millis()
+    };
+    assert_eq!(flight(&mut against), 1_000);
+    against.pass(Duration::from_millis(900));
+    assert_eq!(flight(&mut against), 1_900);
+    assert_eq!(against.pass(SECOND).len(), 1);
+    against.pass(SECOND);
+    assert_eq!(flight(&mut against), 4_900);
 }
 
 /// The last flight is kept repeatable after the handshake, for a client that missed it.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use dtls_psk::{
     AlertDescription, CipherSuite, Config, ConfigField, Connection, Endpoint, Error, Instant, InvalidMessage,
-    PeerMisbehaved, Psk, Storage,
+    PeerMisbehaved, Psk, PskStore, Storage,
 };
 use rand_core::{TryCryptoRng, TryRng};
 
@@ -147,6 +147,114 @@ fn an_identity_that_is_too_long_is_unknown() {
         assert_eq!(parse::plain_alert(&answer[0]), Some((2, 51)), "decrypt_error");
         assert_eq!(world.server.handshakes(), 0);
     }
+}
+
+/// Whoever guesses the key that stands in for an unknown identity's gets no further. Here it has one byte, and every
+/// byte is tried.
+#[test]
+fn the_stand_in_key_lets_nobody_in() {
+    let store = psk(IDENTITY, b"k");
+    assert_eq!(store.dummy_key_len(), 1);
+    let mut world = Small::with_store(27, Box::leak(Box::new(store)));
+    let refused = Note::Refused(PeerMisbehaved::WrongVerifyData.into());
+    for n in 0..40 {
+        let mut raw = RawClient::new(b"somebody else", b"k", n);
+        let hello = raw.hello();
+        let replies = world.hit(path(0), &hello);
+        raw.follow(&replies);
+        let hello = raw.hello();
+        let flight = world.hit(path(0), &hello);
+        raw.take_server_flight(&flight);
+        // All of the keys in one handshake, each with a proof of its own.
+        let mut proofs: Vec<Vec<u8>> = Vec::new();
+        for key in 0..=255 {
+            let mut guess = raw.clone();
+            guess.side.key = vec![key];
+            guess.exchange_keys();
+            if key == 0 {
+                let begin = [guess.key_exchange_record(), guess.change_cipher_spec_record()].concat();
+                assert!(world.hit(path(0), &begin).is_empty());
+            }
+            proofs.push(guess.finished_record());
+        }
+        let answers: Vec<_> = proofs.iter().flat_map(|proof| world.hit(path(0), proof)).collect();
+        // One of them was the one: without that, this test would show nothing.
+        assert_eq!(world.log.last(), Some(&(path(0), refused.clone())), "handshake {n}");
+        assert_eq!(answers.len(), 1);
+        assert_eq!(parse::plain_alert(&answers[0]), Some((2, 51)));
+        assert_eq!((world.server.handshakes(), world.server.sessions().count()), (0, 0));
+    }
+    // One key for each handshake, over many, as an attacker without a record layer of its own would.
+    let mut guessed = 0;
+    for n in 0..2_048 {
+        let mut raw = RawClient::new(b"somebody else", &[n as u8], 1_000 + n);
+        world.raw_hello(path(1), &mut raw);
+        let told = world.log.len();
+        for _ in 0..2 {
+            let flight = raw.key_flight();
+            world.hit(path(1), &flight);
+        }
+        guessed += world.log[told..].iter().filter(|(_, note)| *note == refused).count();
+        assert_eq!(world.server.sessions().count(), 0);
+    }
+    assert!((1..64).contains(&guessed), "{guessed} of 2048 guesses at one byte were right");
+    assert!(world.log.iter().all(|(_, note)| matches!(note, Note::Refused(_))), "never established");
+    // Whoever is known gets in with as short a key.
+    let mut raw = RawClient::new(IDENTITY, b"k", 27);
+    world.raw_handshake(path(2), &mut raw);
+    world.assert_raw_data_flows(path(2), &mut raw);
+}
+
+/// A store of the application's own, with keys that cannot be used.
+struct BadStore(&'static [u8]);
+
+impl PskStore for BadStore {
+    fn with_key(&self, _: &[u8], lend: &mut dyn FnMut(&[u8])) {
+        lend(self.0);
+    }
+}
+
+/// A key of a length that no key may have is none.
+#[test]
+fn a_key_that_cannot_be_used_is_none() {
+    for (key, usable) in
+        [(&[][..], false), (&[7], true), (&[7; 64], true), (&[7; 65], false), (&[7; 999], false)]
+    {
+        let mut world = Small::with_store(28, Box::leak(Box::new(BadStore(key))));
+        let mut raw = RawClient::new(IDENTITY, key, 28);
+        world.raw_hello(path(0), &mut raw);
+        if usable {
+            let flight = raw.key_flight();
+            let last = world.hit(path(0), &flight);
+            raw.take_last_flight(&last);
+            continue;
+        }
+        for _ in 0..2 {
+            let flight = raw.key_flight();
+            world.hit(path(0), &flight);
+        }
+        assert_eq!(
+            world.log_of(path(0)),
+            [Note::Refused(Error::AuthenticationFailed)],
+            "{} bytes",
+            key.len()
+        );
+    }
+}
+
+/// Sessions have names of their own across connections, endpoints and restarts.
+#[test]
+fn names_of_sessions() {
+    let mut names = std::collections::HashSet::new();
+    for seed in 0..20 {
+        let mut world = Small::new(seed);
+        for n in 0..3 {
+            let client = world.established();
+            assert!(names.insert(world.session_of(&path(n)).unwrap()));
+            assert!(names.insert(world.clients[client].connection.peer().unwrap().session));
+        }
+    }
+    assert_eq!(names.len(), 20 * 3 * 2);
 }
 
 #[test]

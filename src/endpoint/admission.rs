@@ -14,8 +14,10 @@ use crate::time::Instant;
 ///    take.
 /// 2. One that has none takes the oldest of an address that has several, late or not. So one address never keeps all
 ///    others out.
-/// 3. A prefix that has half of the pool takes its own oldest, if that is late. So one network never does either.
-/// 4. Any other takes the oldest of all, if that is late.
+/// 3. Else one whose prefix does not have half of the pool takes the oldest of a prefix that has more, late or not. So one
+///    network never keeps all others out.
+/// 4. One whose prefix has half of the pool takes its own prefix's oldest, if that is late.
+/// 5. Any other takes the oldest of all, if that is late.
 pub(super) fn handshake_to_evict<const H: usize>(
     pool: &Pool<Handshake, H>,
     path: &Path,
@@ -35,11 +37,12 @@ pub(super) fn handshake_to_evict<const H: usize>(
     if held_by(own_address) > 0 {
         return oldest(&|entry| address(&entry.path) == own_address && is_late(entry));
     }
+    let share = (H / 2).max(1);
     oldest(&|entry| held_by(address(&entry.path)) > 1).or_else(|| {
-        if held_in(own_prefix) >= (H / 2).max(1) {
+        if held_in(own_prefix) >= share {
             oldest(&|entry| Prefix::of(&entry.path) == own_prefix && is_late(entry))
         } else {
-            oldest(&is_late)
+            oldest(&|entry| held_in(Prefix::of(&entry.path)) > share).or_else(|| oldest(&is_late))
         }
     })
 }

@@ -77,10 +77,11 @@ impl<const H: usize, const S: usize> Default for Storage<H, S> {
 /// (RFC 6347 §4.2.1). From there on it has one of `H` handshake slots, and one of `S` session slots once it has proven
 /// its key. The two are separate pools, so handshakes never push a session out.
 ///
-/// * A full handshake pool gives a newcomer the oldest slot of an address that has several, if the newcomer has none; else
-///   that of a handshake that has waited for a quarter of the retransmission timeout. An address that has a slot only
-///   takes its own, and while a network prefix (IPv4 /24, IPv6 /64) holds half of the pool, its newcomers take from it
-///   alone. A newcomer that gets no slot is not told; its retransmission tries again.
+/// * A full handshake pool gives a newcomer the oldest slot of an address that has several, if the newcomer has none; or
+///   of another network prefix (IPv4 /24, IPv6 /64) that holds more than half of the pool; else that of a handshake that
+///   has waited for a quarter of the retransmission timeout. An address that has a slot only takes its own, and while a
+///   prefix holds half of the pool, its newcomers take from it alone. A newcomer that gets no slot is not told; its
+///   retransmission tries again.
 /// * A full session pool gives up the session that carried data the longest ago. One identity may hold
 ///   [`Config::with_sessions_per_identity`] of them, half of the pool unless you say otherwise; beyond that its own
 ///   longest idle one goes.

@@ -71,15 +71,19 @@ pub(super) struct Entry<T> {
 }
 
 impl<T, const N: usize> Pool<T, N> {
+    /// A constant, because the value of an expression may lie in stack memory that had keys in it before, and an
+    /// unoptimised build copies all of that memory into the slot.
+    const EMPTY: Slot<T> = Slot { next: NIL, entry: None };
+
     pub(super) const fn new() -> Self {
         const { assert!(N > 0 && N < NIL as usize, "a pool has 1 to 65534 slots") };
-        Self { buckets: [NIL; N], slots: [const { Slot { next: NIL, entry: None } }; N], free: NIL, used: 0 }
+        Self { buckets: [NIL; N], slots: [Self::EMPTY; N], free: NIL, used: 0 }
     }
 
     /// Drops every value.
     pub(super) fn clear(&mut self) {
         for slot in &mut self.slots {
-            *slot = Slot { next: NIL, entry: None };
+            *slot = Self::EMPTY;
         }
         self.buckets = [NIL; N];
         (self.free, self.used) = (NIL, 0);
@@ -133,7 +137,7 @@ impl<T, const N: usize> Pool<T, N> {
     pub(super) fn remove(&mut self, at: u16) -> Option<()> {
         let slot = self.slots.get_mut(usize::from(at))?;
         let bucket = slot.entry.as_ref()?.bucket;
-        slot.entry = None;
+        slot.entry = Self::EMPTY.entry;
         let behind = core::mem::replace(&mut slot.next, self.free);
         self.free = at;
 

@@ -370,8 +370,8 @@ impl Handshake {
     pub(crate) fn compare_hello(&self, message_seq: u16, hello: &ClientHello<'_>) -> Option<Ordering> {
         // The messages since the hello that began it are these.
         let (random, since) = match &self.core.state {
-            State::ServerAwaitsClientKeyExchange(seen) => (&seen.agreed.client_random, 1),
-            State::ServerAwaitsFinished(seen) => (&seen.client_random, 2),
+            State::ServerAwaitsClientKeyExchange(seen) => (&seen.answer.agreed.client_random, 1),
+            State::ServerAwaitsFinished(seen) => (&seen.answer.agreed.client_random, 2),
             _ => return None,
         };
         let began_with = self.core.next_receive_seq.saturating_sub(since);

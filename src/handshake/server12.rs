@@ -3,7 +3,7 @@
 use rand_core::TryCryptoRng;
 use zeroize::Zeroizing;
 
-use super::flight::{Flight, Outgoing};
+use super::flight::Outgoing;
 use super::keys12::{Agreed, Keys};
 use super::{Context, Core, Established, LastFlight, Message, Pending, State, fill_random};
 use crate::config::Config;
@@ -36,11 +36,17 @@ impl ServerRandom {
     }
 }
 
-/// A server that has answered the ClientHello: what the answer is encoded from.
+/// A server that has answered the ClientHello.
 pub(super) struct HelloSeen {
+    pub(super) answer: Answer,
+    dummy: Zeroizing<[u8; RANDOM_LEN]>,
+}
+
+/// What the answer is encoded from.
+#[derive(Clone, Copy)]
+pub(super) struct Answer {
     pub(super) agreed: Agreed,
     renegotiation_info: bool,
-    dummy: Zeroizing<[u8; RANDOM_LEN]>,
 }
 
 impl HelloSeen {
@@ -73,13 +79,13 @@ impl HelloSeen {
         if config.requires_extended_master_secret() && !extended_master_secret {
             return Err(PeerMisbehaved::NoExtendedMasterSecret.into());
         }
-        Ok(Self {
-            agreed: Agreed { client_random: hello.random, server_random, suite, extended_master_secret },
-            renegotiation_info: hello.knows_renegotiation_info(),
-            dummy,
-        })
+        let agreed = Agreed { client_random: hello.random, server_random, suite, extended_master_secret };
+        let answer = Answer { agreed, renegotiation_info: hello.knows_renegotiation_info() };
+        Ok(Self { answer, dummy })
     }
+}
 
+impl Answer {
     pub(super) fn emit_server_hello(&self, w: &mut Writer<'_>) -> Result<(), BufferFull> {
         ServerHello {
             server_version: version::DTLS12,
@@ -113,7 +119,9 @@ pub(super) fn emit_identity_hint(config: &Config<'_>, w: &mut Writer<'_>) -> Res
 
 /// A server that has the ClientKeyExchange, and keys that the client has yet to prove.
 pub(super) struct KeyExchangeSeen {
-    pub(super) client_random: [u8; RANDOM_LEN],
+    /// The answer goes on being repeated while the rest of the client's flight is missing: some clients wait for that
+    /// before they send theirs again (RFC 6347 §4.2.4).
+    pub(super) answer: Answer,
     pub(super) identity: Identity,
     pub(super) pending: Pending,
     /// Whether the key store has a key for the identity.
@@ -165,9 +173,9 @@ impl Core {
     ) -> Result<Option<Established>, Error> {
         match (&mut self.state, message.msg_type) {
             (State::ServerAwaitsClientKeyExchange(seen), HandshakeType::ClientKeyExchange) => {
-                let (agreed, dummy) = (seen.agreed, seen.dummy.clone());
+                let (answer, dummy) = (seen.answer, seen.dummy.clone());
                 self.add_to_transcript(message);
-                self.look_up_key(context, store, &agreed, &dummy, message)?;
+                self.look_up_key(context, store, answer, &dummy, message)?;
             }
             (State::ServerAwaitsFinished(seen), HandshakeType::Finished) => {
                 let finished = Finished::parse(message.body)?;
@@ -178,7 +186,13 @@ impl Core {
                     return Err(PeerMisbehaved::WrongVerifyData.into());
                 }
                 let last_flight = LastFlight {
-                    client_random: seen.client_random.first_chunk().copied().unwrap_or_default(),
+                    client_random: seen
+                        .answer
+                        .agreed
+                        .client_random
+                        .first_chunk()
+                        .copied()
+                        .unwrap_or_default(),
                     plain: self.plain,
                     message_seq: self.flight.next_seq(),
                     verify_data: seen.pending.verify_data,
@@ -198,7 +212,7 @@ impl Core {
         &mut self,
         context: &Context<'_>,
         store: &dyn PskStore,
-        agreed: &Agreed,
+        answer: Answer,
         dummy: &[u8; RANDOM_LEN],
         message: &Message<'_>,
     ) -> Result<(), Error> {
@@ -219,16 +233,14 @@ impl Core {
         let key = key.get(..key_len).unwrap_or_default();
 
         let finished_seq = message.message_seq.saturating_add(1);
-        let keys = Keys::derive(context, agreed, key, &mut self.transcript, finished_seq);
+        let keys = Keys::derive(context, &answer.agreed, key, &mut self.transcript, finished_seq);
         self.state = State::ServerAwaitsFinished(KeyExchangeSeen {
-            client_random: agreed.client_random,
+            answer,
             identity: identity.or_else(|_| Identity::new(&[]))?,
-            pending: Pending::server(agreed, keys),
+            pending: Pending::server(&answer.agreed, keys),
             known,
             proof: Proof::Awaited,
         });
-        // The client could not have sent this without the whole answer to its hello.
-        self.flight = Flight::new(&[], self.flight.next_seq());
         Ok(())
     }
 }

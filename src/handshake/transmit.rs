@@ -58,7 +58,10 @@ impl Core {
                 seen.hello.emit(context.config, &mut w)
             }
             (Outgoing::ServerHello, State::ServerAwaitsClientKeyExchange(seen)) => {
-                seen.emit_server_hello(&mut w)
+                seen.answer.emit_server_hello(&mut w)
+            }
+            (Outgoing::ServerHello, State::ServerAwaitsFinished(seen)) => {
+                seen.answer.emit_server_hello(&mut w)
             }
             (Outgoing::ServerKeyExchange, _) => server12::emit_identity_hint(context.config, &mut w),
             (Outgoing::ServerHelloDone, _) => Ok(()),

@@ -1,4 +1,4 @@
-//! A CoAP client over DTLS with pre-shared keys, with the flags of libcoap's `coap-client`.
+//! A CoAP client over DTLS with pre-shared keys, with some of the flags of libcoap's `coap-client`.
 //!
 //! ```sh
 //! cargo run --release --example coap-client -- -u client1 -k hardfault_secure_key coaps://localhost/temperature
@@ -94,7 +94,7 @@ fn parse_uri(text: &str) -> Result<Target, String> {
     if uri.scheme() != "coaps" {
         return Err(format!("the scheme is {}, and this client speaks coaps alone", uri.scheme()));
     }
-    if !uri.username().is_empty() || uri.fragment().is_some() {
+    if !uri.username().is_empty() || uri.password().is_some() || uri.fragment().is_some() {
         return Err("a coaps URI has neither a user nor a fragment".into());
     }
     let host = uri.host_str().filter(|host| !host.is_empty()).ok_or("there is no host in it")?;

@@ -51,7 +51,7 @@ impl core::fmt::Display for Peer<'_> {
 
 /// What a datagram socket with authenticated peers has beyond a plain one.
 ///
-/// Everything in [`coap`](crate::coap) speaks to `embedded-nal-async` sockets and asks this trait whom it speaks with.
+/// The server of [`coap`](crate::coap) runs over any `embedded-nal-async` socket, and asks this trait whom it speaks with.
 /// Sockets without security answer `None` and still work.
 pub trait PeerLookup {
     /// The peer of the session between `local` and `remote`; `None` where there is none (any more).

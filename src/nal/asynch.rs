@@ -3,7 +3,9 @@
 //! Both drive handshakes and retransmissions while they wait for a datagram, so some future of them has to be polled for
 //! anything to happen. Any future may be dropped at any await: what was received stays in the shell's own buffer, what
 //! was to be sent too, and the next call goes on from there. That holds if the socket underneath keeps its own promise
-//! that a dropped `receive_into` loses nothing.
+//! that a dropped `receive_into` loses nothing. An error of its `receive_into` is taken to mean that the socket is of no
+//! more use, and ends the call; so a datagram that is too long has to be reported by its length, as the trait says, and
+//! not as an error.
 //!
 //! `N` is the size of each of the shell's two datagram buffers in bytes: 1280, or what `with_buffers` is told. It should
 //! be [`Config::mtu`] at least, and never below [`Config::MIN_MTU`]. Of a longer datagram the records that fit are read,

@@ -212,6 +212,34 @@ fn a_lost_flight_is_repeated_once() {
     }
 }
 
+/// Some clients wait for the server to repeat its answer before they send the rest of their flight again, so it does
+/// until the Finished is there (RFC 6347 §4.2.4).
+#[test]
+fn the_answer_is_repeated_while_the_finished_is_missing() {
+    let mut world = Small::with_config(19, LONG);
+    let mut raw = RawClient::new(IDENTITY, KEY, 19);
+    let hello = raw.hello();
+    raw.follow(&world.hit(path(0), &hello));
+    let hello = raw.hello();
+    let answer = world.hit(path(0), &hello);
+    raw.take_server_flight(&answer);
+    raw.exchange_keys();
+    let datagram = raw.key_exchange_record();
+    assert!(world.hit(path(0), &datagram).is_empty());
+    world.run_for(SECOND);
+    let repeated: Vec<_> = world.net.trace.iter().map(|(_, packet)| packet.bytes.clone()).collect();
+    assert_eq!(repeated.len(), 1);
+    assert_eq!(without_numbers(&repeated[0]), without_numbers(&answer[0]));
+
+    let datagram = raw.key_flight();
+    let last = world.hit(path(0), &datagram);
+    raw.take_last_flight(&last);
+    assert_eq!(world.log_of(path(0)), [Note::Established]);
+    // From there on nothing is repeated that nobody asks for.
+    world.run_for(10 * SECOND);
+    assert_eq!(world.net.trace.len(), 1);
+}
+
 /// A repetition that the other end asked for rearms the timer, and leaves the timeout as long as it was.
 #[test]
 fn a_repeated_flight_rearms_the_timer() {

@@ -7,7 +7,7 @@ use coap_numbers::{code, option};
 
 use super::deduplication::{Deduplication, Source};
 use super::message::{self, Header, Type};
-use super::options::{Verdict, judge_request};
+use super::options::{Refusal, judge_request};
 use super::writer::Writer;
 use super::{Code, ForPeer, Malformed, Message, MessageOption, Options, TransmissionParameters};
 use crate::{Instant, Peer};
@@ -104,27 +104,23 @@ impl<const EXCHANGES: usize, const REPLIES: usize> Responder<EXCHANGES, REPLIES>
             return Some(len);
         }
 
-        let verdict = judge_request(&request, self.known_options);
-        if verdict != Verdict::Understood {
-            // "Unrecognized options of class 'critical' that occur in a Non-confirmable message MUST cause the message to
-            // be rejected" (§5.4.1), silently. Nothing was done, so there is nothing to remember either.
+        if let Err(refusal) = judge_request(&request, self.known_options) {
+            // Nothing was done, so there is nothing to remember either: a duplicate is refused again.
             count(&mut self.counters.refused);
             crate::log::debug!("CoAP: request {} has options that are not understood", header.message_id);
-            return if confirmable { refuse(buffer, &header, verdict) } else { None };
+            // "Unrecognized options of class 'critical' that occur in a Non-confirmable message MUST cause the message to
+            // be rejected" (§5.4.1), silently. The other refusals are responses to either type.
+            if !confirmable && matches!(refusal, Refusal::BadOption(_)) {
+                return None;
+            }
+            return refuse(buffer, &response_header(&header, message_id), refusal);
         }
 
         count(&mut self.counters.requests);
         let mut handler = handlers.for_peer(reception.peer);
         let extracted = handler.extract_request_data(&Request(request));
-        let reply_header = Header {
-            kind: if confirmable { Type::Acknowledgement } else { Type::NonConfirmable },
-            code: Code::EMPTY,
-            // A piggybacked response echoes the Message ID (§4.2); one to a Non-confirmable request has its own (§5.2.3).
-            message_id: if confirmable { header.message_id } else { message_id() },
-            token: header.token,
-        };
         // From here on, the request is no more: the response is written over it.
-        let mut writer = Writer::new(buffer, &reply_header)?;
+        let mut writer = Writer::new(buffer, &response_header(&header, message_id))?;
         let built = match extracted {
             Ok(data) => match handler.build_response(&mut writer, data) {
                 Ok(()) => true,
@@ -169,7 +165,7 @@ impl<const EXCHANGES: usize, const REPLIES: usize> Responder<EXCHANGES, REPLIES>
         match Header::parse(buffer) {
             Ok((header, _)) if header.code.is_request() && header.kind == Type::Confirmable => {
                 count(&mut self.counters.refused);
-                let mut writer = Writer::new(buffer, &acknowledgement(&header))?;
+                let mut writer = Writer::new(buffer, &Header { kind: Type::Acknowledgement, ..header })?;
                 writer.set_code(code::REQUEST_ENTITY_TOO_LARGE);
                 Some(writer.finish())
             }
@@ -195,18 +191,24 @@ impl<const EXCHANGES: usize, const REPLIES: usize> Responder<EXCHANGES, REPLIES>
     }
 }
 
-fn acknowledgement(request: &Header) -> Header {
-    Header { kind: Type::Acknowledgement, code: Code::EMPTY, ..*request }
+/// The header of a response, yet without its code.
+fn response_header(request: &Header, message_id: impl FnOnce() -> u16) -> Header {
+    let (kind, message_id) = match request.kind {
+        // A piggybacked response echoes the Message ID (§4.2).
+        Type::Confirmable => (Type::Acknowledgement, request.message_id),
+        // One to a Non-confirmable request has its own (§5.2.3).
+        _ => (Type::NonConfirmable, message_id()),
+    };
+    Header { kind, code: Code::EMPTY, message_id, token: request.token }
 }
 
-/// Answers a Confirmable request that no handler gets to see, with a diagnostic payload (§5.4.1, §5.5.2).
-fn refuse(buffer: &mut [u8], request: &Header, verdict: Verdict) -> Option<usize> {
-    let mut writer = Writer::new(buffer, &acknowledgement(request))?;
-    let (code, number) = match verdict {
-        Verdict::BadRequest(number) => (code::BAD_REQUEST, Some(number)),
-        Verdict::Proxying => (code::PROXYING_NOT_SUPPORTED, None),
-        Verdict::BadOption(number) => (code::BAD_OPTION, Some(number)),
-        Verdict::Understood => (code::INTERNAL_SERVER_ERROR, None),
+/// Answers a request that no handler gets to see, with a diagnostic payload (§5.4.1, §5.5.2).
+fn refuse(buffer: &mut [u8], response: &Header, refusal: Refusal) -> Option<usize> {
+    let mut writer = Writer::new(buffer, response)?;
+    let (code, number) = match refusal {
+        Refusal::BadRequest(number) => (code::BAD_REQUEST, Some(number)),
+        Refusal::Proxying => (code::PROXYING_NOT_SUPPORTED, None),
+        Refusal::BadOption(number) => (code::BAD_OPTION, Some(number)),
     };
     writer.set_code(code);
     if let Some(number) = number {

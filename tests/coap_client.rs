@@ -167,6 +167,19 @@ fn a_separate_response() {
     assert_eq!(sent[3], empty(ACK, 0x1234));
 }
 
+/// Neither a RST for something else nor the ACK of the response has to be sent for the response to count.
+#[test]
+fn a_response_counts_even_if_its_ack_cannot_be_sent() {
+    let world = World::default();
+    let mut link = Link::new(&world, |request| {
+        vec![(5, b"\x40\x01\x00\x05".to_vec()), (10, answer(request, CON, CONTENT, Some(9), b"\xffx"))]
+    });
+    link.failing_empties = true;
+    let mut client = client(&mut link, &world);
+    assert_eq!(world.run(client.get("/")).unwrap().unwrap().payload(), b"x");
+    assert_eq!(world.millis(), 10);
+}
+
 /// The response may overtake the ACK, and stands in for it (RFC 7252 §5.2.2); it may be Non-confirmable (§5.2.3).
 #[test]
 fn a_separate_response_without_an_ack() {

@@ -338,8 +338,12 @@ impl<'s, S: ConnectedUdp, T: Timer, R: TryCryptoRng, const SIZE: usize> Client<'
                     exchange.receive(header, true, &mut self.acknowledged)
                 }
             };
-            if let Some(reply) = received.reply {
-                self.socket.send(&reply).await.map_err(Error::Socket)?;
+            if let Some(reply) = received.reply
+                && self.socket.send(&reply).await.is_err()
+            {
+                // An ACK or a RST that is lost is the network's everyday: whoever wants it sends its message again. What
+                // arrived has arrived.
+                crate::log::debug!("CoAP: an ACK or a RST could not be sent");
             }
             match received.outcome {
                 Outcome::Pending => {}

@@ -335,6 +335,43 @@ fn paths() {
     }
 }
 
+/// RFC 7252 §6.4: the host in lowercase and then decoded, before the path.
+#[test]
+fn hosts() {
+    let world = World::default();
+    let long = "x".repeat(256);
+    for (host, options) in [
+        ("example.net", &b"\x3bexample.net\x81a"[..]),
+        ("Example", b"\x37example\x81a"),
+        ("%c3%A9%41", b"\x33\xc3\xa9A\x81a"),
+    ] {
+        let mut link = Link::new(&world, |request| vec![(0, answer(request, ACK, CONTENT, None, b""))]);
+        let mut client = Client::new(&mut link, &world, Repeatable(1));
+        world.run(client.request(&Request::get("/a").host(host))).unwrap().unwrap();
+        assert_eq!(&link.sent[0].1[8..], options, "{host}");
+    }
+    for host in ["", "::1", "[::1]", "host:5684", "coap://host", "host/", "user@host", "%", "%ff", &long] {
+        let mut link = Link::new(&world, |_| vec![]);
+        let mut client = Client::new(&mut link, &world, Repeatable(1));
+        let result = world.run(client.request(&Request::get("/a").host(host))).unwrap();
+        assert_eq!(result.unwrap_err(), Error::Path, "{host}");
+        assert!(link.sent.is_empty());
+    }
+}
+
+/// An Empty message, a response and codes of reserved classes are no requests.
+#[test]
+fn methods() {
+    let world = World::default();
+    for (method, sent) in [(0x00, 0), (0x01, 1), (0x1f, 1), (0x20, 0), (CONTENT, 0), (0xe0, 0)] {
+        let mut link = Link::new(&world, |request| vec![(0, answer(request, ACK, CONTENT, None, b""))]);
+        let mut client = Client::new(&mut link, &world, Repeatable(1));
+        let result = world.run(client.request(&Request::new(method, "/", b""))).unwrap().map(|_| ());
+        assert_eq!(result, if sent == 1 { Ok(()) } else { Err(Error::Method) }, "{method:#x}");
+        assert_eq!(link.sent.len(), sent);
+    }
+}
+
 /// A request that is dropped at any await leaves the client ready, and its late response is not taken for another's.
 #[test]
 fn a_request_can_be_dropped_at_any_await() {

@@ -11,7 +11,7 @@ use rand_core::TryCryptoRng;
 use super::exchange::{Acknowledged, Exchange, Outcome, Step};
 use super::message::{self, Header, Type};
 use super::options::{is_first_of_many, understands_response};
-use super::uri::{PathError, write_path};
+use super::uri::{PathError, write_host, write_path};
 use super::writer::Writer;
 use super::{Code, Error, Message, Reply, Token, TransmissionParameters};
 use crate::Timer;
@@ -30,6 +30,7 @@ const TOKEN: usize = 4;
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     method: u8,
+    host: Option<&'a str>,
     path: &'a str,
     payload: &'a [u8],
     content_format: Option<u16>,
@@ -38,10 +39,10 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// A request with any method, such as [`coap_numbers::code::FETCH`]: a code of class 0, but not 0.00. Servers reject
-    /// what is none.
+    /// A request with any method, such as [`coap_numbers::code::FETCH`]: a code of class 0, but not 0.00. A client
+    /// refuses what is none with [`Error::Method`].
     pub fn new(method: u8, path: &'a str, payload: &'a [u8]) -> Self {
-        Self { method, path, payload, content_format: None, accept: None, confirmable: true }
+        Self { method, host: None, path, payload, content_format: None, accept: None, confirmable: true }
     }
 
     /// GET: what is there (RFC 7252 §5.8.1).
@@ -62,6 +63,15 @@ impl<'a> Request<'a> {
     /// DELETE: have nothing there (§5.8.4).
     pub fn delete(path: &'a str) -> Self {
         Self::new(code::DELETE, path, &[])
+    }
+
+    /// Says which host is asked (Uri-Host, §5.10.1): for servers with several names, or behind one address.
+    ///
+    /// It is the host as it is in a URI, percent-encoding and all. Where that is an IP address, it is left out: a server
+    /// knows its address (§6.4).
+    #[must_use]
+    pub fn host(self, host: &'a str) -> Self {
+        Self { host: Some(host), ..self }
     }
 
     /// Says what the payload is (§5.10.3), with the numbers of the Content-Formats registry.
@@ -85,7 +95,10 @@ impl<'a> Request<'a> {
     /// Writes the whole message and returns its length.
     fn emit(&self, header: &Header, buffer: &mut [u8]) -> Result<usize, PathError> {
         let mut writer = Writer::new(buffer, header).ok_or(PathError::TooLong)?;
-        // Options are written in the order of their numbers: 11, 12, 15, 17.
+        // Options are written in the order of their numbers: 3, 11, 12, 15, 17.
+        if let Some(host) = self.host {
+            write_host(&mut writer, host)?;
+        }
         let (path, query) = match self.path.find('?') {
             Some(at) => self.path.split_at_checked(at).ok_or(PathError::Invalid)?,
             None => (self.path, ""),
@@ -195,8 +208,8 @@ impl<'s, S: ConnectedUdp, T: Timer, R: TryCryptoRng, const SIZE: usize> Client<'
     ///
     /// # Errors
     ///
-    /// [`Error`] says what to check. Nothing was sent where it is [`Path`](Error::Path), [`Random`](Error::Random) or
-    /// [`RequestTooLong`](Error::RequestTooLong).
+    /// [`Error`] says what to check. Nothing was sent where it is [`Method`](Error::Method), [`Path`](Error::Path),
+    /// [`Random`](Error::Random) or [`RequestTooLong`](Error::RequestTooLong).
     pub async fn get(&mut self, path: &str) -> Result<Reply<'_>, Error<S::Error>> {
         self.request(&Request::get(path)).await
     }
@@ -234,12 +247,16 @@ impl<'s, S: ConnectedUdp, T: Timer, R: TryCryptoRng, const SIZE: usize> Client<'
     ///
     /// As [`get`](Self::get).
     pub async fn request(&mut self, request: &Request<'_>) -> Result<Reply<'_>, Error<S::Error>> {
+        let code = Code::new(request.method);
+        if !code.is_request() {
+            return Err(Error::Method);
+        }
         let mut token = [0; TOKEN];
         self.rng.try_fill_bytes(&mut token).map_err(|_| Error::Random)?;
         let token = Token::new(&token).unwrap_or_default();
         let header = Header {
             kind: if request.confirmable { Type::Confirmable } else { Type::NonConfirmable },
-            code: Code::new(request.method),
+            code,
             message_id: self.next_message_id()?,
             token,
         };

@@ -13,8 +13,10 @@ pub enum Error<E> {
     Socket(E),
     /// The random number generator failed, so there is no token and no Message ID to send with.
     Random,
+    /// The request's code is none of a request: those are 0.01 to 0.31.
+    Method,
     /// The path is not that of a URI: it has to look like `/a/b` or `/a/b?c=1`, with percents only before two hex digits,
-    /// segments of at most 255 bytes, and no `.`, `..` or `#`.
+    /// segments of at most 255 bytes, and no `.`, `..` or `#`. Or the [host](super::Request::host) is not that of a URI.
     Path,
     /// The request does not fit into the client's buffer: shorten it, or raise the client's `SIZE`.
     RequestTooLong,
@@ -42,7 +44,8 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
         f.write_str(match self {
             Self::Socket(error) => return write!(f, "the socket failed: {error}"),
             Self::Random => "the random number generator failed",
-            Self::Path => "not a path: it has to look like `/a/b` or `/a/b?c=1`",
+            Self::Method => "the code is not that of a request",
+            Self::Path => "not a path or not a host: a path has to look like `/a/b` or `/a/b?c=1`",
             Self::RequestTooLong => {
                 "the request does not fit into the client's buffer: is its SIZE large enough?"
             }

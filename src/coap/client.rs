@@ -277,11 +277,13 @@ impl<'s, S: ConnectedUdp, T: Timer, R: TryCryptoRng, const SIZE: usize> Client<'
         }
     }
 
-    /// Checks that a CoAP endpoint is there, with an Empty Confirmable message that it rejects ("CoAP ping", §4.3).
+    /// Checks that a CoAP endpoint is there, with an Empty Confirmable message that it rejects ("CoAP ping", §4.3). One
+    /// that acknowledges it instead is there, too.
     ///
     /// # Errors
     ///
-    /// [`TimedOut`](Error::TimedOut) when nothing answered, [`Socket`](Error::Socket) and [`Random`](Error::Random).
+    /// [`TimedOut`](Error::TimedOut) when nothing answered, [`Socket`](Error::Socket) when the socket failed,
+    /// [`Random`](Error::Random) when the random number generator did. There are no others.
     pub async fn ping(&mut self) -> Result<(), Error<S::Error>> {
         let header = Header {
             kind: Type::Confirmable,
@@ -293,7 +295,7 @@ impl<'s, S: ConnectedUdp, T: Timer, R: TryCryptoRng, const SIZE: usize> Client<'
         if let Some(outgoing) = self.outgoing.get_mut(..ping.len()) {
             outgoing.copy_from_slice(&ping);
         }
-        // There is no response to a ping: whatever ends its exchange is a RST.
+        // There is no response to a ping: whatever ends its exchange is a RST or an ACK.
         self.exchange(&header, None, ping.len()).await.map(|_| ())
     }
 
@@ -365,6 +367,7 @@ impl<'s, S: ConnectedUdp, T: Timer, R: TryCryptoRng, const SIZE: usize> Client<'
             match received.outcome {
                 Outcome::Pending => {}
                 Outcome::Response => return Ok(Done::Response(len)),
+                Outcome::BadOption => return Err(Error::BadOption),
                 Outcome::Reset => return Ok(Done::Reset),
             }
         }

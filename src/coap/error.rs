@@ -29,6 +29,8 @@ pub enum Error<E> {
     NoResponse,
     /// The server rejected the message with a RST: it could make nothing of it. Is it a CoAP server, and not a client?
     Reset,
+    /// The reply has a critical option that this client does not understand, so it was rejected (RFC 7252 §5.4.1).
+    BadOption,
     /// The reply is only the first block of a longer one (RFC 7959), and block-wise transfer is not supported.
     BlockWise,
 }
@@ -55,6 +57,7 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
             Self::TimedOut => "no answer: is a CoAP server at this address and port?",
             Self::NoResponse => "acknowledged, but no response: is the deadline long enough for the server?",
             Self::Reset => "rejected with a RST: is the peer a CoAP server?",
+            Self::BadOption => "the reply has a critical option that is not understood",
             Self::BlockWise => {
                 "the reply is the first block of a longer one: block-wise transfer is not supported"
             }

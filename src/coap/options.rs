@@ -64,9 +64,12 @@ fn definition(number: u16) -> Option<(core::ops::RangeInclusive<usize>, bool)> {
 /// Whether a client understands the critical options of a response (§5.4.1).
 ///
 /// No critical option of RFC 7252 is for responses. A Block2 that names the first block is understood: whether it is the
-/// last as well is for [`is_first_of_many`] to tell.
+/// last as well is for [`is_first_of_many`] to tell. An error such as 4.13 may say with a Block1 which size would suit it
+/// (RFC 7959 §2.9.3), which is nothing to act on.
 pub(super) fn understands_response(response: &Message<'_>) -> bool {
+    let is_error = !response.header().code.is_success();
     response.option_iter().all(|option| match option.number() {
+        option::BLOCK1 if is_error => true,
         option::BLOCK2 => first_block(&option).is_some(),
         number => !is_critical(number),
     })

@@ -24,7 +24,8 @@ use crate::{PeerLookup, Timer};
 /// - `EXCHANGES`: how many requests are remembered to recognise duplicates. 8.
 /// - `REPLIES`: how many bytes of replies to them are remembered in all, at least `SIZE`. 1536.
 ///
-/// When either memory is full, the oldest request is forgotten; should that one come again, it counts as new.
+/// When either memory is full, requests are forgotten; should one of those come again, it counts as new. First go expired
+/// ones, then the oldest of a peer that holds more than half, and else the oldest: no peer pushes all others' out.
 /// [`new`](Self::new) makes a server with the default sizes, [`with_sizes`](Self::with_sizes) one with yours:
 ///
 /// ```

@@ -462,9 +462,16 @@ fn a_request_that_is_too_long() {
     non[0] = 0x51;
     let mut response = long.clone();
     response[1] = 0x45;
-    let (replies, counters) = serve_and_count(&mut Counting::default(), &[&long, &non, &response]);
-    assert_eq!(replies, [&b"\x61\x8d\x00\x01t"[..], b"\x70\x00\x00\x01"]);
-    assert_eq!((counters.requests, counters.refused), (0, 1));
+    let mut acknowledgement = long.clone();
+    acknowledgement[0] = 0x61;
+    let datagrams: [&[u8]; 4] = [&long, &non, &response, &acknowledgement];
+    let (replies, counters) = serve_and_count(&mut Counting::default(), &datagrams);
+    // 4.13 with Size1 (60): 1152.
+    assert_eq!(replies[0], b"\x61\x8d\x00\x01t\xd2\x2f\x04\x80");
+    // The same for a Non-confirmable one, with a Message ID of its own.
+    assert_eq!((&replies[1][..2], &replies[1][4..]), (&b"\x51\x8d"[..], &replies[0][4..]));
+    assert_eq!(replies[2..], [b"\x70\x00\x00\x01"]);
+    assert_eq!((counters.requests, counters.refused), (0, 2));
 }
 
 #[test]

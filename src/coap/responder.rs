@@ -76,7 +76,7 @@ impl<const EXCHANGES: usize, const REPLIES: usize> Responder<EXCHANGES, REPLIES>
         handlers: &mut P,
     ) -> Option<usize> {
         let Some(datagram) = buffer.get(..len) else {
-            return self.receive_truncated(buffer);
+            return self.receive_truncated(buffer, message_id);
         };
         let request = match Message::parse(datagram) {
             Ok(message) => message,
@@ -161,12 +161,20 @@ impl<const EXCHANGES: usize, const REPLIES: usize> Responder<EXCHANGES, REPLIES>
 
     /// A datagram that is longer than the buffer: "A server can thus fully interpret a request and return a 4.13 (Request
     /// Entity Too Large)" (§4.6).
-    fn receive_truncated(&mut self, buffer: &mut [u8]) -> Option<usize> {
+    fn receive_truncated(&mut self, buffer: &mut [u8], message_id: impl FnOnce() -> u16) -> Option<usize> {
         match Header::parse(buffer) {
-            Ok((header, _)) if header.code.is_request() && header.kind == Type::Confirmable => {
+            Ok((header, _))
+                if header.code.is_request()
+                    && matches!(header.kind, Type::Confirmable | Type::NonConfirmable) =>
+            {
                 count(&mut self.counters.refused);
-                let mut writer = Writer::new(buffer, &Header { kind: Type::Acknowledgement, ..header })?;
+                let size = u32::try_from(buffer.len()).unwrap_or(u32::MAX);
+                let mut writer = Writer::new(buffer, &response_header(&header, message_id))?;
                 writer.set_code(code::REQUEST_ENTITY_TOO_LARGE);
+                // "The response SHOULD include a Size1 Option to indicate the maximum size of request entity the server is
+                // able and willing to handle" (§5.9.2.9): what the whole message can have. Where it does not fit, the code
+                // says enough.
+                let _ = writer.add_option_uint(option::SIZE1, size);
                 Some(writer.finish())
             }
             Ok((Header { kind, message_id, .. }, _)) => {

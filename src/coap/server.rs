@@ -20,7 +20,7 @@ use crate::{PeerLookup, Timer};
 /// # Sizes
 ///
 /// - `SIZE`: the longest message in bytes, requests and replies alike. 1152, the most that RFC 7252 §4.6 recommends; at
-///   least 128. A longer request is answered 4.13, and a reply that does not fit is 5.00.
+///   least 128. A longer request is answered 4.13 with this size, and a reply that does not fit is 5.00.
 /// - `EXCHANGES`: how many requests are remembered to recognise duplicates. 8.
 /// - `REPLIES`: how many bytes of replies to them are remembered in all, at least `SIZE`. 1536.
 ///

@@ -61,6 +61,7 @@ fn a_piggybacked_response() {
     assert_eq!(reply.max_age(), 30);
     assert_eq!(reply.location_path().collect::<Vec<_>>(), ["x"]);
     assert_eq!(reply.diagnostic(), None);
+    assert_eq!(reply.message().options().count(), 4);
     let (_, request) = &link.sent[0];
     assert_eq!(request[0], 0x44);
     assert_eq!(&request[8..], b"\xb7sensors\x03a b\x46unit=C\x03all");

@@ -10,6 +10,7 @@ use rand_core::TryCryptoRng;
 
 use super::exchange::{Acknowledged, Exchange, Outcome, Step};
 use super::message::{self, Header, Type};
+use super::message_ids::MessageIds;
 use super::options::{is_first_of_many, understands_response};
 use super::uri::{PathError, write_host, write_path};
 use super::writer::Writer;
@@ -153,8 +154,7 @@ pub struct Client<'s, S, T, R, const SIZE: usize = 1152> {
     rng: R,
     parameters: TransmissionParameters,
     deadline: Duration,
-    /// The next Message ID, once one has been drawn.
-    message_id: Option<u16>,
+    message_ids: MessageIds,
     acknowledged: Acknowledged,
     outgoing: [u8; SIZE],
     incoming: [u8; SIZE],
@@ -181,7 +181,7 @@ impl<'s, S: ConnectedUdp, T: Timer, R: TryCryptoRng, const SIZE: usize> Client<'
             rng,
             parameters,
             deadline: parameters.max_transmit_wait(),
-            message_id: None,
+            message_ids: MessageIds::default(),
             acknowledged: Acknowledged::default(),
             outgoing: [0; SIZE],
             incoming: [0; SIZE],
@@ -300,12 +300,8 @@ impl<'s, S: ConnectedUdp, T: Timer, R: TryCryptoRng, const SIZE: usize> Client<'
     }
 
     fn next_message_id(&mut self) -> Result<u16, Error<S::Error>> {
-        let message_id = match self.message_id {
-            Some(message_id) => message_id,
-            // "It is strongly recommended that the initial value of the variable (e.g., on startup) be randomized" (§4.4).
-            None => self.rng.try_next_u32().map_err(|_| Error::Random)? as u16,
-        };
-        self.message_id = Some(message_id.wrapping_add(1));
+        let message_id = self.message_ids.peek(&mut self.rng).map_err(|_| Error::Random)?;
+        self.message_ids.used(message_id);
         Ok(message_id)
     }
 

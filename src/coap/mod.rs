@@ -58,6 +58,7 @@ mod error;
 mod exchange;
 mod handler;
 mod message;
+mod message_ids;
 mod option_format;
 mod options;
 mod parameters;

@@ -1,15 +1,15 @@
 //! The server's side of the message layer and of requests (RFC 7252 §4, §5), without I/O: a datagram in, a datagram out.
 
 use coap_handler::Handler;
+use coap_message::MinimalWritableMessage;
 use coap_message::error::RenderableOnMinimal;
-use coap_message::{MinimalWritableMessage, ReadableMessage};
 use coap_numbers::{code, option};
 
 use super::deduplication::{Deduplication, Source};
 use super::message::{self, Header, Type};
 use super::options::{Refusal, judge_request};
 use super::writer::Writer;
-use super::{Code, ForPeer, Malformed, Message, MessageOption, Options, TransmissionParameters};
+use super::{Code, ForPeer, Malformed, Message, TransmissionParameters};
 use crate::{Instant, Peer};
 
 /// What a [`Server`](super::Server) has seen since it was made. The counters stop at their end.
@@ -118,7 +118,10 @@ impl<const EXCHANGES: usize, const REPLIES: usize> Responder<EXCHANGES, REPLIES>
 
         count(&mut self.counters.requests);
         let mut handler = handlers.for_peer(reception.peer);
-        let extracted = handler.extract_request_data(&Request(request));
+        // A server is not asked by another port than its own, so it has understood that critical option, and no handler of
+        // `coap-handler-implementations` (0.6) would. Uri-Host stays: a handler may serve more than one, and dispatchers
+        // skip it.
+        let extracted = handler.extract_request_data(&request.without(option::URI_PORT));
         // From here on, the request is no more: the response is written over it.
         let mut writer = Writer::new(buffer, &response_header(&header, message_id))?;
         let built = match extracted {
@@ -249,38 +252,6 @@ fn render(writer: &mut Writer<'_>, error: impl RenderableOnMinimal) -> bool {
     writer.reset();
     second.render(writer).is_ok()
 }
-
-/// The request as handlers see it: without Uri-Port.
-///
-/// A server is not asked by another port than its own, so it has understood that critical option, and no handler of
-/// `coap-handler-implementations` (0.6) would. Uri-Host stays: a handler may serve more than one, and dispatchers skip it.
-struct Request<'a>(Message<'a>);
-
-impl ReadableMessage for Request<'_> {
-    type Code = u8;
-    type MessageOption<'o>
-        = MessageOption<'o>
-    where
-        Self: 'o;
-    type OptionsIter<'o>
-        = Options<'o>
-    where
-        Self: 'o;
-
-    fn code(&self) -> u8 {
-        self.0.code()
-    }
-
-    fn options(&self) -> Options<'_> {
-        self.0.option_iter().without(option::URI_PORT)
-    }
-
-    fn payload(&self) -> &[u8] {
-        self.0.payload_bytes()
-    }
-}
-
-impl coap_message::WithSortedOptions for Request<'_> {}
 
 /// Counts up, and stops at the end.
 pub(super) fn count(counter: &mut u32) {

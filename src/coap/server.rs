@@ -6,6 +6,7 @@ use rand_core::TryCryptoRng;
 
 use super::deduplication::Source;
 use super::handler::ForEveryone;
+use super::message_ids::MessageIds;
 use super::responder::{Reception, Responder, count};
 use super::{Counters, Error, ForPeer, TransmissionParameters};
 use crate::{PeerLookup, Timer};
@@ -56,8 +57,7 @@ pub struct Server<
     rng: R,
     buffer: [u8; SIZE],
     responder: Responder<EXCHANGES, REPLIES>,
-    /// The next Message ID of our own, once one has been drawn.
-    message_id: Option<u16>,
+    message_ids: MessageIds,
 }
 
 impl<'s, S: UnconnectedUdp + PeerLookup, T: Timer, R: TryCryptoRng> Server<'s, S, T, R> {
@@ -84,7 +84,14 @@ where
             assert!(EXCHANGES >= 1, "EXCHANGES: duplicates cannot be recognised without memory");
             assert!(REPLIES >= SIZE, "REPLIES: the longest reply has to fit");
         }
-        Self { socket, timer, rng, buffer: [0; SIZE], responder: Responder::new(), message_id: None }
+        Self {
+            socket,
+            timer,
+            rng,
+            buffer: [0; SIZE],
+            responder: Responder::new(),
+            message_ids: MessageIds::default(),
+        }
     }
 
     /// Sets the transmission parameters, which tell how long requests are remembered (§4.8).
@@ -131,13 +138,7 @@ where
 
     /// Receives one datagram and answers it.
     async fn serve_one<P: ForPeer>(&mut self, handlers: &mut P) -> Result<(), Error<S::Error>> {
-        let next_id = match self.message_id {
-            Some(message_id) => message_id,
-            // "It is strongly recommended that the initial value of the variable (e.g., on startup) be randomized" (§4.4).
-            None => self.rng.try_next_u32().map_err(|_| Error::Random)? as u16,
-        };
-        self.message_id = Some(next_id);
-
+        let next_id = self.message_ids.peek(&mut self.rng).map_err(|_| Error::Random)?;
         let (len, local, remote) = self.socket.receive_into(&mut self.buffer).await.map_err(Error::Socket)?;
         if local.ip().is_multicast() {
             // Only a server that joined a group gets here. Answering would take the care of §8.2, and a DTLS session has
@@ -149,7 +150,7 @@ where
         let source = Source::new(peer, local, remote);
         let reception = Reception { source, peer, now: self.timer.now() };
         let message_id = || {
-            self.message_id = Some(next_id.wrapping_add(1));
+            self.message_ids.used(next_id);
             next_id
         };
         let Some(reply) = self.responder.receive(&mut self.buffer, len, reception, message_id, handlers)

@@ -411,6 +411,13 @@ fn methods() {
     }
 }
 
+#[test]
+fn a_socket_error_speaks_for_itself() {
+    let error = Error::Socket(support::ScriptOver);
+    assert_eq!(error.to_string(), "the script is over");
+    assert!(std::error::Error::source(&error).is_none(), "it is not named twice");
+}
+
 /// A request that is dropped at any await leaves the client ready, and its late response is not taken for another's.
 #[test]
 fn a_request_can_be_dropped_at_any_await() {

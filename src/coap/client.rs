@@ -66,7 +66,7 @@ impl<'a> Request<'a> {
         Self::new(code::DELETE, path, &[])
     }
 
-    /// Says which host is asked (Uri-Host, §5.10.1): for servers with several names, or behind one address.
+    /// Says which host is asked (Uri-Host, §5.10.1), for servers that have several at one address.
     ///
     /// It is the host as it is in a URI, percent-encoding and all. Where that is an IP address, it is left out: a server
     /// knows its address (§6.4).
@@ -123,6 +123,10 @@ impl<'a> Request<'a> {
 /// piggybacked and separate responses (§5.2). A reply that says 4.xx or 5.xx is a [`Reply`], not an error.
 ///
 /// Dropping the future of a request abandons it, and the client is ready for the next one.
+///
+/// A socket whose `receive_into` is dropped must lose nothing, for the client drops it whenever it is time to send again or
+/// to give up; this crate's sockets keep to that. A socket that cuts datagrams to the buffer without telling their length
+/// makes a reply that is too long look like a shorter one: `SIZE` has to be enough for all replies there.
 ///
 /// The socket is expected to be one DTLS session, or none: messages are not sent again from one session to another
 /// (§9.1.1). Message IDs count up from a random one, so whoever makes more than 65,536 requests in EXCHANGE_LIFETIME, or

@@ -22,7 +22,8 @@ pub enum Error<E> {
     RequestTooLong,
     /// The reply does not fit into the client's buffer: raise the client's `SIZE`.
     ReplyTooLong,
-    /// Nothing answered, not even an acknowledgement: is the server there, and does it speak CoAP at this port?
+    /// Nothing answered, not even an acknowledgement: is the server there, and does it speak CoAP at this port? Of a
+    /// Non-confirmable request, which is not acknowledged, it only says that no response came before the deadline.
     TimedOut,
     /// The server acknowledged the request, but did not respond before the deadline: is
     /// [`deadline`](super::Client::set_deadline) long enough for what it has to do?
@@ -44,7 +45,8 @@ impl<E> From<E> for Error<E> {
 impl<E: fmt::Display> fmt::Display for Error<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Socket(error) => return write!(f, "the socket failed: {error}"),
+            // It says itself what failed.
+            Self::Socket(error) => return error.fmt(f),
             Self::Random => "the random number generator failed",
             Self::Method => "the code is not that of a request",
             Self::Path => "not a path or not a host: a path has to look like `/a/b` or `/a/b?c=1`",
@@ -68,7 +70,8 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
 impl<E: core::error::Error + 'static> core::error::Error for Error<E> {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
-            Self::Socket(error) => Some(error),
+            // As it is shown in the place of this one, what is behind it comes next.
+            Self::Socket(error) => error.source(),
             _ => None,
         }
     }

@@ -103,8 +103,8 @@ where
 
     /// Lets critical options reach the handler that RFC 7252 does not define, because it understands them.
     ///
-    /// Requests with others are answered 4.02 (Confirmable) or ignored (Non-confirmable), as §5.4.1 wants it. Block2
-    /// stays guarded whatever is in the list: see the [module's documentation](super).
+    /// Requests with others are answered 4.02 (Confirmable) or ignored (Non-confirmable), as §5.4.1 wants it. Block2,
+    /// Proxy-Uri and Proxy-Scheme stay guarded whatever is in the list: see the [module's documentation](super).
     #[must_use]
     pub fn understand(mut self, options: &'static [u16]) -> Self {
         self.responder.known_options = options;

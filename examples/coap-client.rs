@@ -157,14 +157,17 @@ async fn request(arguments: &Arguments) -> Result<bool, String> {
     let mut secure = Client::connect(socket, &config, &psk, clock, &mut SysRng)
         .await
         .map_err(|error| explain(&error, remote))?;
+    let request = match arguments.method {
+        Method::Get => coap::Request::get(path),
+        Method::Put => coap::Request::put(path, &payload),
+        Method::Post => coap::Request::post(path, &payload),
+        Method::Delete => coap::Request::delete(path),
+    };
+    // A server knows its own address, but not by which name it was found (RFC 7252 §6.4).
+    let request = if host.parse::<IpAddr>().is_ok() { request } else { request.host(host) };
     let mut client = coap::Client::new(&mut secure, clock, SysRng);
     client.set_deadline(arguments.break_after.saturating_sub(started.elapsed()));
-    let reply = match arguments.method {
-        Method::Get => client.get(path).await,
-        Method::Put => client.put(path, &payload).await,
-        Method::Post => client.post(path, &payload).await,
-        Method::Delete => client.delete(path).await,
-    };
+    let reply = client.request(&request).await;
     let is_success = match reply {
         Ok(reply) if reply.code().is_success() => {
             let written = std::io::stdout().write_all(reply.payload());

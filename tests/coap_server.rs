@@ -235,37 +235,29 @@ fn what_is_no_request() {
     assert_eq!(counting.0, 0);
 }
 
-/// RFC 7252 §5.4.1, §5.4.3, §5.4.5, §5.10.2; RFC 7959 §2.2.
+/// RFC 7252 §5.4.1, §5.4.3, §5.4.5: 4.02 for a Confirmable request, silence for a Non-confirmable one.
 #[test]
 fn options_that_are_not_understood() {
     let long = [&b"\xbd\xf3"[..], &[b'x'; 256]].concat();
-    for (options, code) in [
-        (&b"\x90"[..], code::BAD_OPTION),                // 9, OSCORE
-        (b"\xd1\x0e\x00", code::BAD_OPTION),             // 27, Block1
-        (b"\xe1\xff\xff\x00", code::BAD_REQUEST),        // past 65535: a format error, see below
-        (b"\xe0\xfe\xf2", code::BAD_OPTION),             // 65535
-        (b"\x30", code::BAD_OPTION),                     // an empty Uri-Host
-        (b"\x31h\x01i", code::BAD_OPTION),               // two of them
-        (b"\x51x", code::BAD_OPTION),                    // If-None-Match with a value
-        (b"\x73\x01\x02\x03", code::BAD_OPTION),         // a Uri-Port of three bytes
-        (b"\xd3\x04\x00\x00\x00", code::BAD_OPTION),     // an Accept of three bytes
-        (&long, code::BAD_OPTION),                       // a segment of 256 bytes
-        (b"\xd1\x0a\x10", code::BAD_OPTION),             // Block2, the second block
-        (b"\xd3\x0a\xff\xff\xf6", code::BAD_OPTION),     // Block2, the last there can be
-        (b"\xd4\x0a\x00\x00\x00\x00", code::BAD_OPTION), // Block2 of four bytes
-        (b"\xd1\x0a\x06\x01\x06", code::BAD_OPTION),     // two of them
-        (b"\xd1\x0a\x07", code::BAD_REQUEST),            // Block2 with the reserved size
-        (b"\xd5\x16a:b/c", code::PROXYING_NOT_SUPPORTED),
-        (b"\xd4\x1acoap", code::PROXYING_NOT_SUPPORTED),
+    for options in [
+        &b"\x90"[..],                // 9, OSCORE
+        b"\xd1\x0e\x00",             // 27, Block1
+        b"\xe0\xfe\xf2",             // 65535
+        b"\x30",                     // an empty Uri-Host
+        b"\x31h\x01i",               // two of them
+        b"\x51x",                    // If-None-Match with a value
+        b"\x73\x01\x02\x03",         // a Uri-Port of three bytes
+        b"\xd3\x04\x00\x00\x00",     // an Accept of three bytes
+        &long[..],                   // a segment of 256 bytes
+        b"\xd1\x0a\x10",             // Block2, the second block
+        b"\xd3\x0a\xff\xff\xf6",     // Block2, the last there can be
+        b"\xd4\x0a\x00\x00\x00\x00", // Block2 of four bytes
+        b"\xd1\x0a\x06\x01\x06",     // two of them
     ] {
         let mut counting = Counting::default();
         let replies = serve(&mut counting, &[&[&b"\x41\x01\x00\x01t"[..], options].concat()]);
-        if options == b"\xe1\xff\xff\x00" {
-            assert_eq!(replies, [b"\x70\x00\x00\x01"]);
-            continue;
-        }
         let reply = Message::parse(&replies[0]).unwrap();
-        assert_eq!((reply.kind(), reply.code()), (Type::Acknowledgement, code), "{options:02x?}");
+        assert_eq!((reply.kind(), reply.code()), (Type::Acknowledgement, code::BAD_OPTION), "{options:02x?}");
         assert_eq!(reply.token().as_bytes(), b"t");
         // A Non-confirmable one is silently rejected.
         let replies = serve(&mut counting, &[&[&b"\x51\x01\x00\x01t"[..], options].concat()]);
@@ -274,6 +266,40 @@ fn options_that_are_not_understood() {
     }
     let replies = serve(&mut Counting::default(), &[b"\x40\x01\x00\x01\xd1\x0e\x00"]);
     assert_eq!(replies, [b"\x60\x82\x00\x01\xffnot understood: option 27"]);
+}
+
+/// An option number past 65535 is a format error (RFC 7252 §3.1), not an option.
+#[test]
+fn option_numbers_that_do_not_exist() {
+    let request = b"\x41\x01\x00\x01t\xe1\xff\xff\x00";
+    assert_eq!(serve(&mut Counting::default(), &[request]), [b"\x70\x00\x00\x01"]);
+}
+
+/// RFC 7252 §5.10.2, RFC 7959 §2.2: options that are understood and refused. Either type of request gets its response.
+#[test]
+fn options_that_are_refused() {
+    for (options, code) in [
+        (&b"\xd1\x0a\x07"[..], code::BAD_REQUEST), // Block2 with the reserved size
+        (b"\xd5\x16a:b/c", code::PROXYING_NOT_SUPPORTED), // Proxy-Uri
+        (b"\xd4\x1acoap", code::PROXYING_NOT_SUPPORTED), // Proxy-Scheme
+    ] {
+        let (con, non) = (&b"\x41\x01\x00\x01t"[..], &b"\x51\x01\x00\x02t"[..]);
+        let mut counting = Counting::default();
+        let (replies, counters) = serve_and_count(
+            &mut counting,
+            &[con, non, non]
+                .map(|request| [request, options].concat())
+                .each_ref()
+                .map(|request| &request[..]),
+        );
+        assert_eq!((counting.0, counters.refused), (0, 3), "{options:02x?} reached the handler");
+        let replies: Vec<_> = replies.iter().map(|reply| Message::parse(reply).unwrap()).collect();
+        assert!(replies.iter().all(|reply| reply.code() == code && reply.token().as_bytes() == b"t"));
+        let kinds: Vec<_> = replies.iter().map(Message::kind).collect();
+        assert_eq!(kinds, [Type::Acknowledgement, Type::NonConfirmable, Type::NonConfirmable]);
+        let ids: Vec<_> = replies.iter().map(Message::message_id).collect();
+        assert_eq!((ids[0], ids[2]), (1, ids[1].wrapping_add(1)), "Message IDs of its own");
+    }
 }
 
 #[test]
@@ -436,9 +462,16 @@ fn a_request_that_is_too_long() {
     non[0] = 0x51;
     let mut response = long.clone();
     response[1] = 0x45;
-    let (replies, counters) = serve_and_count(&mut Counting::default(), &[&long, &non, &response]);
-    assert_eq!(replies, [&b"\x61\x8d\x00\x01t"[..], b"\x70\x00\x00\x01"]);
-    assert_eq!((counters.requests, counters.refused), (0, 1));
+    let mut acknowledgement = long.clone();
+    acknowledgement[0] = 0x61;
+    let datagrams: [&[u8]; 4] = [&long, &non, &response, &acknowledgement];
+    let (replies, counters) = serve_and_count(&mut Counting::default(), &datagrams);
+    // 4.13 with Size1 (60): 1152.
+    assert_eq!(replies[0], b"\x61\x8d\x00\x01t\xd2\x2f\x04\x80");
+    // The same for a Non-confirmable one, with a Message ID of its own.
+    assert_eq!((&replies[1][..2], &replies[1][4..]), (&b"\x51\x8d"[..], &replies[0][4..]));
+    assert_eq!(replies[2..], [b"\x70\x00\x00\x01"]);
+    assert_eq!((counters.requests, counters.refused), (0, 2));
 }
 
 #[test]

@@ -10,8 +10,9 @@ use rand_core::TryCryptoRng;
 
 use super::exchange::{Acknowledged, Exchange, Outcome, Step};
 use super::message::{self, Header, Type};
+use super::message_ids::MessageIds;
 use super::options::{is_first_of_many, understands_response};
-use super::uri::{PathError, write_path};
+use super::uri::{PathError, write_host, write_path};
 use super::writer::Writer;
 use super::{Code, Error, Message, Reply, Token, TransmissionParameters};
 use crate::Timer;
@@ -30,6 +31,7 @@ const TOKEN: usize = 4;
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     method: u8,
+    host: Option<&'a str>,
     path: &'a str,
     payload: &'a [u8],
     content_format: Option<u16>,
@@ -38,10 +40,10 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// A request with any method, such as [`coap_numbers::code::FETCH`]: a code of class 0, but not 0.00. Servers reject
-    /// what is none.
+    /// A request with any method, such as [`coap_numbers::code::FETCH`]: a code of class 0, but not 0.00. A client
+    /// refuses what is none with [`Error::Method`].
     pub fn new(method: u8, path: &'a str, payload: &'a [u8]) -> Self {
-        Self { method, path, payload, content_format: None, accept: None, confirmable: true }
+        Self { method, host: None, path, payload, content_format: None, accept: None, confirmable: true }
     }
 
     /// GET: what is there (RFC 7252 §5.8.1).
@@ -62,6 +64,15 @@ impl<'a> Request<'a> {
     /// DELETE: have nothing there (§5.8.4).
     pub fn delete(path: &'a str) -> Self {
         Self::new(code::DELETE, path, &[])
+    }
+
+    /// Says which host is asked (Uri-Host, §5.10.1), for servers that have several at one address.
+    ///
+    /// It is the host as it is in a URI, percent-encoding and all. Where that is an IP address, it is left out: a server
+    /// knows its address (§6.4).
+    #[must_use]
+    pub fn host(self, host: &'a str) -> Self {
+        Self { host: Some(host), ..self }
     }
 
     /// Says what the payload is (§5.10.3), with the numbers of the Content-Formats registry.
@@ -85,7 +96,10 @@ impl<'a> Request<'a> {
     /// Writes the whole message and returns its length.
     fn emit(&self, header: &Header, buffer: &mut [u8]) -> Result<usize, PathError> {
         let mut writer = Writer::new(buffer, header).ok_or(PathError::TooLong)?;
-        // Options are written in the order of their numbers: 11, 12, 15, 17.
+        // Options are written in the order of their numbers: 3, 11, 12, 15, 17.
+        if let Some(host) = self.host {
+            write_host(&mut writer, host)?;
+        }
         let (path, query) = match self.path.find('?') {
             Some(at) => self.path.split_at_checked(at).ok_or(PathError::Invalid)?,
             None => (self.path, ""),
@@ -109,6 +123,10 @@ impl<'a> Request<'a> {
 /// piggybacked and separate responses (§5.2). A reply that says 4.xx or 5.xx is a [`Reply`], not an error.
 ///
 /// Dropping the future of a request abandons it, and the client is ready for the next one.
+///
+/// A socket whose `receive_into` is dropped must lose nothing, for the client drops it whenever it is time to send again or
+/// to give up; this crate's sockets keep to that. A socket that cuts datagrams to the buffer without telling their length
+/// makes a reply that is too long look like a shorter one: `SIZE` has to be enough for all replies there.
 ///
 /// The socket is expected to be one DTLS session, or none: messages are not sent again from one session to another
 /// (§9.1.1). Message IDs count up from a random one, so whoever makes more than 65,536 requests in EXCHANGE_LIFETIME, or
@@ -140,8 +158,7 @@ pub struct Client<'s, S, T, R, const SIZE: usize = 1152> {
     rng: R,
     parameters: TransmissionParameters,
     deadline: Duration,
-    /// The next Message ID, once one has been drawn.
-    message_id: Option<u16>,
+    message_ids: MessageIds,
     acknowledged: Acknowledged,
     outgoing: [u8; SIZE],
     incoming: [u8; SIZE],
@@ -168,7 +185,7 @@ impl<'s, S: ConnectedUdp, T: Timer, R: TryCryptoRng, const SIZE: usize> Client<'
             rng,
             parameters,
             deadline: parameters.max_transmit_wait(),
-            message_id: None,
+            message_ids: MessageIds::default(),
             acknowledged: Acknowledged::default(),
             outgoing: [0; SIZE],
             incoming: [0; SIZE],
@@ -195,8 +212,8 @@ impl<'s, S: ConnectedUdp, T: Timer, R: TryCryptoRng, const SIZE: usize> Client<'
     ///
     /// # Errors
     ///
-    /// [`Error`] says what to check. Nothing was sent where it is [`Path`](Error::Path), [`Random`](Error::Random) or
-    /// [`RequestTooLong`](Error::RequestTooLong).
+    /// [`Error`] says what to check. Nothing was sent where it is [`Method`](Error::Method), [`Path`](Error::Path),
+    /// [`Random`](Error::Random) or [`RequestTooLong`](Error::RequestTooLong).
     pub async fn get(&mut self, path: &str) -> Result<Reply<'_>, Error<S::Error>> {
         self.request(&Request::get(path)).await
     }
@@ -234,12 +251,16 @@ impl<'s, S: ConnectedUdp, T: Timer, R: TryCryptoRng, const SIZE: usize> Client<'
     ///
     /// As [`get`](Self::get).
     pub async fn request(&mut self, request: &Request<'_>) -> Result<Reply<'_>, Error<S::Error>> {
+        let code = Code::new(request.method);
+        if !code.is_request() {
+            return Err(Error::Method);
+        }
         let mut token = [0; TOKEN];
         self.rng.try_fill_bytes(&mut token).map_err(|_| Error::Random)?;
         let token = Token::new(&token).unwrap_or_default();
         let header = Header {
             kind: if request.confirmable { Type::Confirmable } else { Type::NonConfirmable },
-            code: Code::new(request.method),
+            code,
             message_id: self.next_message_id()?,
             token,
         };
@@ -260,11 +281,13 @@ impl<'s, S: ConnectedUdp, T: Timer, R: TryCryptoRng, const SIZE: usize> Client<'
         }
     }
 
-    /// Checks that a CoAP endpoint is there, with an Empty Confirmable message that it rejects ("CoAP ping", §4.3).
+    /// Checks that a CoAP endpoint is there, with an Empty Confirmable message that it rejects ("CoAP ping", §4.3). One
+    /// that acknowledges it instead is there, too.
     ///
     /// # Errors
     ///
-    /// [`TimedOut`](Error::TimedOut) when nothing answered, [`Socket`](Error::Socket) and [`Random`](Error::Random).
+    /// [`TimedOut`](Error::TimedOut) when nothing answered, [`Socket`](Error::Socket) when the socket failed,
+    /// [`Random`](Error::Random) when the random number generator did. There are no others.
     pub async fn ping(&mut self) -> Result<(), Error<S::Error>> {
         let header = Header {
             kind: Type::Confirmable,
@@ -276,17 +299,13 @@ impl<'s, S: ConnectedUdp, T: Timer, R: TryCryptoRng, const SIZE: usize> Client<'
         if let Some(outgoing) = self.outgoing.get_mut(..ping.len()) {
             outgoing.copy_from_slice(&ping);
         }
-        // There is no response to a ping: whatever ends its exchange is a RST.
+        // There is no response to a ping: whatever ends its exchange is a RST or an ACK.
         self.exchange(&header, None, ping.len()).await.map(|_| ())
     }
 
     fn next_message_id(&mut self) -> Result<u16, Error<S::Error>> {
-        let message_id = match self.message_id {
-            Some(message_id) => message_id,
-            // "It is strongly recommended that the initial value of the variable (e.g., on startup) be randomized" (§4.4).
-            None => self.rng.try_next_u32().map_err(|_| Error::Random)? as u16,
-        };
-        self.message_id = Some(message_id.wrapping_add(1));
+        let message_id = self.message_ids.peek(&mut self.rng).map_err(|_| Error::Random)?;
+        self.message_ids.used(message_id);
         Ok(message_id)
     }
 
@@ -338,12 +357,17 @@ impl<'s, S: ConnectedUdp, T: Timer, R: TryCryptoRng, const SIZE: usize> Client<'
                     exchange.receive(header, true, &mut self.acknowledged)
                 }
             };
-            if let Some(reply) = received.reply {
-                self.socket.send(&reply).await.map_err(Error::Socket)?;
+            if let Some(reply) = received.reply
+                && self.socket.send(&reply).await.is_err()
+            {
+                // An ACK or a RST that is lost is the network's everyday: whoever wants it sends its message again. What
+                // arrived has arrived.
+                crate::log::debug!("CoAP: an ACK or a RST could not be sent");
             }
             match received.outcome {
                 Outcome::Pending => {}
                 Outcome::Response => return Ok(Done::Response(len)),
+                Outcome::BadOption => return Err(Error::BadOption),
                 Outcome::Reset => return Ok(Done::Reset),
             }
         }

@@ -36,7 +36,9 @@ struct Entry {
 
 /// The last `EXCHANGES` messages, and `REPLIES` bytes of replies to them.
 ///
-/// Both are queues. When either is full, the oldest message is forgotten, whosever it was: a new request never waits.
+/// A new request never waits: when either is full, messages are forgotten. First go those that have expired, then the
+/// oldest of a source that would hold more than half of what is short, entries or bytes, and else the oldest of all. So a
+/// peer that asks much forgets its own messages and leaves the others their half, unless one reply alone needs more.
 /// A message that comes again after it was forgotten counts as new.
 pub(super) struct Deduplication<const EXCHANGES: usize, const REPLIES: usize> {
     /// From the oldest to the newest.
@@ -81,11 +83,14 @@ impl<const EXCHANGES: usize, const REPLIES: usize> Deduplication<EXCHANGES, REPL
         if EXCHANGES == 0 || reply.len() > REPLIES {
             return;
         }
-        while self.entries().next().is_some_and(|oldest| oldest.expires <= now) {
-            self.forget_oldest();
+        while let Some(expired) = self.first(|entry| entry.expires <= now) {
+            self.forget(expired);
         }
-        while self.len >= EXCHANGES || REPLIES.saturating_sub(self.used) < reply.len() {
-            self.forget_oldest();
+        while self.len >= EXCHANGES {
+            self.forget_one(&source, 1, EXCHANGES, |_| 1);
+        }
+        while REPLIES.saturating_sub(self.used) < reply.len() {
+            self.forget_one(&source, reply.len(), REPLIES, |entry| entry.reply);
         }
         let end = self.used.saturating_add(reply.len());
         let stored = self.replies.get_mut(self.used..).and_then(|free| free.get_mut(..reply.len()));
@@ -98,21 +103,50 @@ impl<const EXCHANGES: usize, const REPLIES: usize> Deduplication<EXCHANGES, REPL
         self.used = end;
     }
 
-    fn forget_oldest(&mut self) {
-        let Some(oldest) = self.entries.first_mut().and_then(Option::take) else {
-            // Nothing is left, so nothing is counted: the loops in `insert` end whatever happened.
+    /// Makes room for `wanted` by `newcomer` in a memory of `capacity`, of which each entry has the `share`.
+    fn forget_one(
+        &mut self,
+        newcomer: &Source,
+        wanted: usize,
+        capacity: usize,
+        share: impl Fn(&Entry) -> usize,
+    ) {
+        let greedy = |source: &Source| {
+            let held = self.entries().filter(|entry| entry.source == *source).map(&share);
+            let held = held.fold(0, usize::saturating_add);
+            held.saturating_add(if source == newcomer { wanted } else { 0 }) > capacity / 2
+        };
+        let helps = |entry: &Entry| share(entry) > 0;
+        let victim = self.first(|entry| helps(entry) && greedy(&entry.source)).or_else(|| self.first(helps));
+        // If nothing helps, nothing is left.
+        self.forget(victim.unwrap_or(EXCHANGES));
+    }
+
+    /// The oldest entry of that kind.
+    fn first(&self, kind: impl Fn(&Entry) -> bool) -> Option<usize> {
+        self.entries().position(kind)
+    }
+
+    fn forget(&mut self, index: usize) {
+        let start = self.entries().take(index).map(|entry| entry.reply).fold(0, usize::saturating_add);
+        let entries = self.entries.get_mut(index..).unwrap_or_default();
+        let Some(entry) = entries.first_mut().and_then(Option::take) else {
+            // There is no such entry, so nothing is counted: the loops in `insert` end whatever happened.
+            self.entries = [None; EXCHANGES];
             self.len = 0;
             self.used = 0;
             return;
         };
-        self.entries.rotate_left(1);
+        // The entries after it move up, and so do their replies.
+        entries.rotate_left(1);
         self.len = self.len.saturating_sub(1);
+        let end = start.saturating_add(entry.reply);
         if let Some(replies) = self.replies.get_mut(..self.used)
-            && oldest.reply <= replies.len()
+            && end <= replies.len()
         {
-            replies.copy_within(oldest.reply.., 0);
+            replies.copy_within(end.., start);
         }
-        self.used = self.used.saturating_sub(oldest.reply);
+        self.used = self.used.saturating_sub(entry.reply);
     }
 }
 
@@ -162,6 +196,56 @@ mod tests {
         assert_eq!(seen.get(&source(1), 1, LATER), None);
         seen.insert(source(1), 1, b"def", Instant::from_millis(3_000), LATER);
         assert_eq!(seen.get(&source(1), 1, LATER), Some(&b"def"[..]));
+    }
+
+    #[test]
+    fn what_has_expired_goes_first() {
+        let mut seen = Deduplication::<3, 9>::new();
+        seen.insert(source(1), 1, b"abc", Instant::from_millis(3_000), NOW);
+        seen.insert(source(1), 2, b"def", LATER, NOW);
+        seen.insert(source(1), 3, b"ghi", Instant::from_millis(3_000), NOW);
+        seen.insert(source(1), 4, b"jkl", Instant::from_millis(3_000), LATER);
+        let replies = [1, 2, 3, 4].map(|message_id| seen.get(&source(1), message_id, LATER));
+        assert_eq!(replies, [Some(&b"abc"[..]), None, Some(b"ghi"), Some(b"jkl")]);
+    }
+
+    #[test]
+    fn whoever_fills_the_entries_forgets_its_own() {
+        let mut seen = Deduplication::<4, 64>::new();
+        seen.insert(source(1), 1, b"one", LATER, NOW);
+        seen.insert(source(2), 1, b"two", LATER, NOW);
+        for message_id in 1..100 {
+            seen.insert(source(3), message_id, b"many", LATER, NOW);
+        }
+        assert_eq!(seen.get(&source(1), 1, NOW), Some(&b"one"[..]));
+        assert_eq!(seen.get(&source(2), 1, NOW), Some(&b"two"[..]));
+        for (message_id, reply) in [(97, None), (98, Some(&b"many"[..])), (99, Some(b"many"))] {
+            assert_eq!(seen.get(&source(3), message_id, NOW), reply);
+        }
+        // Where nobody has more than half, it is the oldest.
+        seen.insert(source(4), 1, b"four", LATER, NOW);
+        assert_eq!(seen.get(&source(1), 1, NOW), None);
+        assert_eq!(seen.get(&source(2), 1, NOW), Some(&b"two"[..]));
+    }
+
+    #[test]
+    fn whoever_fills_the_replies_forgets_its_own() {
+        let mut seen = Deduplication::<8, 8>::new();
+        seen.insert(source(1), 1, b"", LATER, NOW);
+        seen.insert(source(1), 2, b"1234", LATER, NOW);
+        for message_id in 1..100 {
+            seen.insert(source(2), message_id, b"ab", LATER, NOW);
+        }
+        assert_eq!(seen.get(&source(1), 1, NOW), Some(&b""[..]));
+        assert_eq!(seen.get(&source(1), 2, NOW), Some(&b"1234"[..]));
+        assert_eq!(seen.get(&source(2), 97, NOW), None);
+        assert_eq!(seen.get(&source(2), 98, NOW), Some(&b"ab"[..]));
+        // Half is not enough for this one.
+        seen.insert(source(2), 100, b"12345678", LATER, NOW);
+        assert_eq!(seen.get(&source(1), 2, NOW), None);
+        assert_eq!(seen.get(&source(2), 100, NOW), Some(&b"12345678"[..]));
+        // What does not help to make room stays.
+        assert_eq!(seen.get(&source(1), 1, NOW), Some(&b""[..]));
     }
 
     #[test]

@@ -13,20 +13,25 @@ pub enum Error<E> {
     Socket(E),
     /// The random number generator failed, so there is no token and no Message ID to send with.
     Random,
+    /// The request's code is none of a request: those are 0.01 to 0.31.
+    Method,
     /// The path is not that of a URI: it has to look like `/a/b` or `/a/b?c=1`, with percents only before two hex digits,
-    /// segments of at most 255 bytes, and no `.`, `..` or `#`.
+    /// segments of at most 255 bytes, and no `.`, `..` or `#`. Or the [host](super::Request::host) is not that of a URI.
     Path,
     /// The request does not fit into the client's buffer: shorten it, or raise the client's `SIZE`.
     RequestTooLong,
     /// The reply does not fit into the client's buffer: raise the client's `SIZE`.
     ReplyTooLong,
-    /// Nothing answered, not even an acknowledgement: is the server there, and does it speak CoAP at this port?
+    /// Nothing answered, not even an acknowledgement: is the server there, and does it speak CoAP at this port? Of a
+    /// Non-confirmable request, which is not acknowledged, it only says that no response came before the deadline.
     TimedOut,
     /// The server acknowledged the request, but did not respond before the deadline: is
     /// [`deadline`](super::Client::set_deadline) long enough for what it has to do?
     NoResponse,
     /// The server rejected the message with a RST: it could make nothing of it. Is it a CoAP server, and not a client?
     Reset,
+    /// The reply has a critical option that this client does not understand, so it was rejected (RFC 7252 §5.4.1).
+    BadOption,
     /// The reply is only the first block of a longer one (RFC 7959), and block-wise transfer is not supported.
     BlockWise,
 }
@@ -40,9 +45,11 @@ impl<E> From<E> for Error<E> {
 impl<E: fmt::Display> fmt::Display for Error<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Socket(error) => return write!(f, "the socket failed: {error}"),
+            // It says itself what failed.
+            Self::Socket(error) => return error.fmt(f),
             Self::Random => "the random number generator failed",
-            Self::Path => "not a path: it has to look like `/a/b` or `/a/b?c=1`",
+            Self::Method => "the code is not that of a request",
+            Self::Path => "not a path or not a host: a path has to look like `/a/b` or `/a/b?c=1`",
             Self::RequestTooLong => {
                 "the request does not fit into the client's buffer: is its SIZE large enough?"
             }
@@ -52,6 +59,7 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
             Self::TimedOut => "no answer: is a CoAP server at this address and port?",
             Self::NoResponse => "acknowledged, but no response: is the deadline long enough for the server?",
             Self::Reset => "rejected with a RST: is the peer a CoAP server?",
+            Self::BadOption => "the reply has a critical option that is not understood",
             Self::BlockWise => {
                 "the reply is the first block of a longer one: block-wise transfer is not supported"
             }
@@ -62,7 +70,8 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
 impl<E: core::error::Error + 'static> core::error::Error for Error<E> {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
-            Self::Socket(error) => Some(error),
+            // As it is shown in the place of this one, what is behind it comes next.
+            Self::Socket(error) => error.source(),
             _ => None,
         }
     }

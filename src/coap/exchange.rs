@@ -53,7 +53,9 @@ pub(super) enum Outcome {
     Pending,
     /// The datagram is the response.
     Response,
-    /// The peer rejected the message with a RST; this is how a ping is answered (§4.3).
+    /// The datagram would be the response if the critical options in it were understood.
+    BadOption,
+    /// The peer rejected the message with a RST; this is how a ping is answered (§4.3), if not with an ACK.
     Reset,
 }
 
@@ -129,7 +131,13 @@ impl Exchange {
             Err(_) => return pending,
         };
         let ours = header.message_id == self.message_id;
-        let is_response = header.code.is_response() && self.token == Some(header.token);
+        // What this datagram makes of the exchange, if it is a response to our request. One with critical options that are
+        // not understood is rejected (§5.4.1), and another will not come: its sender gives up, or sends the same again.
+        let response = (header.code.is_response() && self.token == Some(header.token)).then_some(if known {
+            Outcome::Response
+        } else {
+            Outcome::BadOption
+        });
         match header.kind {
             Type::Reset => {
                 // A RST that is not Empty is rejected, that is: ignored (§4.2).
@@ -138,32 +146,36 @@ impl Exchange {
                 }
                 pending
             }
-            Type::Acknowledgement => {
-                // In a piggybacked response, both the Message ID and the token match (§5.3.2). An ACK that carries
-                // anything else, or options that are not understood, is ignored.
-                if ours && header.code == Code::EMPTY {
-                    self.acknowledge();
-                } else if ours && is_response && known {
-                    return Received { outcome: Outcome::Response, ..pending };
+            Type::Acknowledgement if ours && header.code == Code::EMPTY => {
+                if self.token.is_none() {
+                    // A ping is to be rejected, but whoever acknowledges it is there as well.
+                    return Received { outcome: Outcome::Reset, ..pending };
                 }
+                self.acknowledge();
                 pending
             }
-            Type::NonConfirmable if is_response && known => {
-                Received { outcome: Outcome::Response, ..pending }
+            // In a piggybacked response, both the Message ID and the token match (§5.3.2). An ACK that carries anything
+            // else is ignored.
+            Type::Acknowledgement if !ours => pending,
+            // Both are rejected by ignoring them (§4.2, §4.3).
+            Type::Acknowledgement | Type::NonConfirmable => {
+                Received { outcome: response.unwrap_or(Outcome::Pending), ..pending }
             }
-            Type::NonConfirmable => pending,
             Type::Confirmable => {
                 // A separate response also serves as the acknowledgement of the request (§5.2.2). One that comes again
                 // because our ACK was lost is acknowledged again; anything else is rejected (§4.2): a ping, a request,
                 // an unexpected response, and one with options that are not understood (§5.4.1).
-                let response = is_response && known;
-                if response {
+                if response == Some(Outcome::Response) {
                     acknowledged.remember(header.message_id);
                 }
-                let kind = if acknowledged.contains(header) { Type::Acknowledgement } else { Type::Reset };
+                let kind = match response {
+                    Some(Outcome::BadOption) => Type::Reset,
+                    _ if acknowledged.contains(header) => Type::Acknowledgement,
+                    _ => Type::Reset,
+                };
                 Received {
                     reply: Some(message::empty(kind, header.message_id)),
-                    outcome: if response { Outcome::Response } else { Outcome::Pending },
+                    outcome: response.unwrap_or(Outcome::Pending),
                 }
             }
         }

@@ -166,6 +166,8 @@ pub struct Message<'a> {
     header: Header,
     options: &'a [u8],
     payload: &'a [u8],
+    /// The number of the options that readers do not see.
+    hidden: Option<u16>,
 }
 
 impl<'a> Message<'a> {
@@ -189,7 +191,7 @@ impl<'a> Message<'a> {
             }
             Some(_) => return Err(format_error),
         };
-        Ok(Self { header, options, payload })
+        Ok(Self { header, options, payload, hidden: None })
     }
 
     /// The message's type.
@@ -213,7 +215,12 @@ impl<'a> Message<'a> {
 
     /// The options as they are in the datagram, for as long as it lives.
     pub(super) fn option_iter(&self) -> Options<'a> {
-        Options::new(self.options)
+        Options { hidden: self.hidden, ..Options::new(self.options) }
+    }
+
+    /// The message as if it had no options with this number.
+    pub(super) fn without(self, number: u16) -> Self {
+        Self { hidden: Some(number), ..self }
     }
 
     /// The payload, for as long as the datagram lives.
@@ -261,11 +268,6 @@ pub struct Options<'a> {
 impl<'a> Options<'a> {
     fn new(rest: &'a [u8]) -> Self {
         Self { rest, number: 0, hidden: None }
-    }
-
-    /// Leaves the options with this number out.
-    pub(super) fn without(self, number: u16) -> Self {
-        Self { hidden: Some(number), ..self }
     }
 }
 

@@ -1,8 +1,8 @@
 //! CoAP over any `embedded-nal-async` datagram socket: a server that drives a [`coap_handler::Handler`], and a client
 //! (RFC 7252).
 //!
-//! Both speak to the socket traits alone, so they run over this crate's DTLS sockets (`coaps`, port 5684) and, through
-//! [`PlainUdp`], over sockets without security (`coap`, port 5683). Whom a server speaks with it asks of
+//! Both speak to the socket traits alone, so they run over this crate's DTLS sockets (`coaps`, port 5684) and over sockets
+//! without security (`coap`, port 5683), which a client takes as they are and a server in [`PlainUdp`]. Whom a server speaks with it asks of
 //! [`PeerLookup`](crate::PeerLookup): exchanges belong to one DTLS session and epoch (§9.1.1), not to an address, and a
 //! handler can learn the identity that the peer proved, through [`ForPeer`].
 //!
@@ -16,7 +16,7 @@
 //!     let mut resources = new_dispatcher().at(&["hello"], SimpleRendered("Hello")).with_wkc();
 //!     let error = coap::Server::new(socket, timer, rng).run(&mut resources).await;
 //!     // `run` ends only when the socket itself fails.
-//!     println!("the socket failed: {error}");
+//!     println!("the server stopped: {error}");
 //! }
 //!
 //! async fn switch_on<S: ConnectedUdp>(
@@ -51,13 +51,14 @@
 //! but the first block, and any Block1 option, is answered with 4.02 before the handler sees it. Requests to multicast
 //! addresses (§8) are ignored, and nothing is proxied (5.05).
 
-// The layers, from the ground up; each imports only from those above it in this list.
+// What needs no I/O, in alphabetical order: from the wire format to both ends of an exchange.
 mod code;
 mod deduplication;
 mod error;
 mod exchange;
 mod handler;
 mod message;
+mod message_ids;
 mod option_format;
 mod options;
 mod parameters;
@@ -66,6 +67,7 @@ mod responder;
 mod uri;
 mod writer;
 
+// And what has a socket.
 mod client;
 mod plain;
 mod server;

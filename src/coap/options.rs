@@ -5,11 +5,9 @@ use coap_numbers::option;
 
 use super::{Message, MessageOption};
 
-/// What a server makes of the critical options of a request before a handler sees it.
+/// Why no handler sees a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// The handler may have it.
-    Understood,
+pub(super) enum Refusal {
     /// 4.02: this critical option is not understood.
     BadOption(u16),
     /// 4.00: this option has a value that its RFC wants answered so.
@@ -22,38 +20,32 @@ pub(super) enum Verdict {
 ///
 /// Handlers that are written with care refuse what they do not understand themselves. Not all are; and Block2 must not
 /// reach those of `coap-handler-implementations` (0.6) with a number past the end of what they have, where they panic.
-pub(super) fn judge_request(request: &Message<'_>, known: &[u16]) -> Verdict {
+pub(super) fn judge_request(request: &Message<'_>, known: &[u16]) -> Result<(), Refusal> {
     let mut previous = None;
     for option in request.option_iter() {
         let number = option.number();
         // "each supernumerary option occurrence [...] MUST be treated like an unrecognized option" (§5.4.5).
         let repeated = previous.replace(number) == Some(number);
-        let verdict = match number {
-            option::PROXY_URI | option::PROXY_SCHEME => Verdict::Proxying,
+        match number {
+            option::PROXY_URI | option::PROXY_SCHEME => return Err(Refusal::Proxying),
             // "The value 7 for SZX is reserved, i.e., MUST NOT be sent and MUST lead to a 4.00 Bad Request response
             // code upon reception in a request" (RFC 7959 §2.2). Only the first block can be asked for as yet.
             option::BLOCK2 => match option.uint(3) {
-                Some(block) if !repeated && block & 0x07 == 0x07 => Verdict::BadRequest(number),
-                Some(block) if !repeated && block >> 4 == 0 => Verdict::Understood,
-                _ => Verdict::BadOption(number),
+                Some(block) if !repeated && block & 0x07 == 0x07 => return Err(Refusal::BadRequest(number)),
+                Some(block) if !repeated && block >> 4 == 0 => {}
+                _ => return Err(Refusal::BadOption(number)),
             },
-            _ if !is_critical(number) || known.contains(&number) => Verdict::Understood,
+            _ if !is_critical(number) || known.contains(&number) => {}
             _ => match definition(number) {
                 // "If the length of an option value in a request is outside the defined range, that option MUST be
                 // treated like an unrecognized option" (§5.4.3).
                 Some((lengths, repeatable))
-                    if lengths.contains(&option.value().len()) && (repeatable || !repeated) =>
-                {
-                    Verdict::Understood
-                }
-                _ => Verdict::BadOption(number),
+                    if lengths.contains(&option.value().len()) && (repeatable || !repeated) => {}
+                _ => return Err(Refusal::BadOption(number)),
             },
-        };
-        if verdict != Verdict::Understood {
-            return verdict;
         }
     }
-    Verdict::Understood
+    Ok(())
 }
 
 /// How long the critical request options of RFC 7252 are, and which may be repeated (§5.10 table 4).
@@ -72,9 +64,12 @@ fn definition(number: u16) -> Option<(core::ops::RangeInclusive<usize>, bool)> {
 /// Whether a client understands the critical options of a response (§5.4.1).
 ///
 /// No critical option of RFC 7252 is for responses. A Block2 that names the first block is understood: whether it is the
-/// last as well is for [`is_first_of_many`] to tell.
+/// last as well is for [`is_first_of_many`] to tell. An error such as 4.13 may say with a Block1 which size would suit it
+/// (RFC 7959 §2.9.3), which is nothing to act on.
 pub(super) fn understands_response(response: &Message<'_>) -> bool {
+    let is_error = !response.header().code.is_success();
     response.option_iter().all(|option| match option.number() {
+        option::BLOCK1 if is_error => true,
         option::BLOCK2 => first_block(&option).is_some(),
         number => !is_critical(number),
     })

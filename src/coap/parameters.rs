@@ -29,6 +29,8 @@ pub struct TransmissionParameters {
     /// ACK_TIMEOUT: how long to wait at least for an acknowledgement before the first retransmission. 2 seconds.
     pub ack_timeout: Duration,
     /// ACK_RANDOM_FACTOR in percent: the first wait is random between `ack_timeout` and this share of it. 150.
+    ///
+    /// It "MUST NOT be decreased below 1.0" (§4.8.1), so less than 100 counts as 100.
     pub ack_random_factor_percent: u16,
     /// MAX_RETRANSMIT: how often a message is sent again, each time after twice the wait. 4.
     pub max_retransmit: u8,
@@ -47,7 +49,11 @@ impl TransmissionParameters {
 
     /// `ACK_TIMEOUT * ACK_RANDOM_FACTOR`: the longest first wait.
     const fn max_ack_timeout_millis(&self) -> u64 {
-        millis(self.ack_timeout).saturating_mul(self.ack_random_factor_percent as u64) / 100
+        let percent = match self.ack_random_factor_percent {
+            ..100 => 100,
+            percent => percent,
+        };
+        millis(self.ack_timeout).saturating_mul(percent as u64) / 100
     }
 
     /// `max_ack_timeout * (2 ** doublings - 1)`.
@@ -114,6 +120,20 @@ mod tests {
         assert_eq!(rfc.initial_timeout(0), Duration::from_secs(2));
         assert_eq!(rfc.initial_timeout(u32::MAX), Duration::from_secs(3));
         assert_eq!(rfc.initial_timeout(1 << 31), Duration::from_millis(2_500));
+    }
+
+    /// RFC 7252 section 4.8.1: ACK_RANDOM_FACTOR is at least 1.
+    #[test]
+    fn the_random_factor_is_at_least_one() {
+        let rfc = TransmissionParameters::RFC_7252;
+        let one = TransmissionParameters { ack_random_factor_percent: 100, ..rfc };
+        for ack_random_factor_percent in [0, 1, 99] {
+            let less = TransmissionParameters { ack_random_factor_percent, ..rfc };
+            assert_eq!(less.initial_timeout(u32::MAX), Duration::from_secs(2));
+            assert_eq!(less.max_transmit_span(), one.max_transmit_span());
+            assert_eq!(less.max_transmit_wait(), one.max_transmit_wait());
+            assert_eq!(less.exchange_lifetime(), one.exchange_lifetime());
+        }
     }
 
     #[test]

@@ -12,6 +12,11 @@ use crate::{Peer, PeerLookup};
 /// exchanges are told apart by addresses alone. Anyone who reaches the socket can ask it anything, and can make it send
 /// replies to an address that is not theirs.
 ///
+/// Some sockets cut datagrams to the buffer without telling how long they were: over those, a request that is too long is
+/// not answered 4.13 but taken for the shorter one that is left of it, so the server's `SIZE` has to be enough for all.
+///
+/// A [`Client`](super::Client) needs none of this: it takes a socket without security as it is.
+///
 /// ```
 /// use dtls_psk::{Timer, coap};
 /// use embedded_nal_async::UnconnectedUdp;

@@ -1,19 +1,24 @@
 //! What a server replied.
 
-use coap_message::{MessageOption as _, ReadableMessage};
+use coap_message::MessageOption as _;
 use coap_numbers::option;
 
-use super::{Code, Message, MessageOption, Options};
+use super::{Code, Message, MessageOption};
 
 /// A response to a request. It lives in the client's buffer until the client is used again.
 ///
-/// It is a [`coap_message::ReadableMessage`] as well, for options that have no method here.
+/// For options that have no method here, there is the whole [`message`](Self::message).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reply<'a>(Message<'a>);
 
 impl<'a> Reply<'a> {
     pub(super) fn new(message: Message<'a>) -> Self {
         Self(message)
+    }
+
+    /// The message that it came in, which is a [`coap_message::ReadableMessage`].
+    pub fn message(&self) -> &Message<'a> {
+        &self.0
     }
 
     /// The response code: 2.xx for success, 4.xx and 5.xx for errors (RFC 7252 §5.9).
@@ -63,29 +68,3 @@ impl<'a> Reply<'a> {
         self.0.option_iter().find(|option| option.number() == number)
     }
 }
-
-impl ReadableMessage for Reply<'_> {
-    type Code = u8;
-    type MessageOption<'o>
-        = MessageOption<'o>
-    where
-        Self: 'o;
-    type OptionsIter<'o>
-        = Options<'o>
-    where
-        Self: 'o;
-
-    fn code(&self) -> u8 {
-        ReadableMessage::code(&self.0)
-    }
-
-    fn options(&self) -> Options<'_> {
-        self.0.options()
-    }
-
-    fn payload(&self) -> &[u8] {
-        self.0.payload_bytes()
-    }
-}
-
-impl coap_message::WithSortedOptions for Reply<'_> {}

@@ -1,15 +1,15 @@
 //! The server's side of the message layer and of requests (RFC 7252 §4, §5), without I/O: a datagram in, a datagram out.
 
 use coap_handler::Handler;
+use coap_message::MinimalWritableMessage;
 use coap_message::error::RenderableOnMinimal;
-use coap_message::{MinimalWritableMessage, ReadableMessage};
 use coap_numbers::{code, option};
 
 use super::deduplication::{Deduplication, Source};
 use super::message::{self, Header, Type};
-use super::options::{Verdict, judge_request};
+use super::options::{Refusal, judge_request};
 use super::writer::Writer;
-use super::{Code, ForPeer, Malformed, Message, MessageOption, Options, TransmissionParameters};
+use super::{Code, ForPeer, Malformed, Message, TransmissionParameters};
 use crate::{Instant, Peer};
 
 /// What a [`Server`](super::Server) has seen since it was made. The counters stop at their end.
@@ -76,7 +76,7 @@ impl<const EXCHANGES: usize, const REPLIES: usize> Responder<EXCHANGES, REPLIES>
         handlers: &mut P,
     ) -> Option<usize> {
         let Some(datagram) = buffer.get(..len) else {
-            return self.receive_truncated(buffer);
+            return self.receive_truncated(buffer, message_id);
         };
         let request = match Message::parse(datagram) {
             Ok(message) => message,
@@ -104,27 +104,26 @@ impl<const EXCHANGES: usize, const REPLIES: usize> Responder<EXCHANGES, REPLIES>
             return Some(len);
         }
 
-        let verdict = judge_request(&request, self.known_options);
-        if verdict != Verdict::Understood {
-            // "Unrecognized options of class 'critical' that occur in a Non-confirmable message MUST cause the message to
-            // be rejected" (§5.4.1), silently. Nothing was done, so there is nothing to remember either.
+        if let Err(refusal) = judge_request(&request, self.known_options) {
+            // Nothing was done, so there is nothing to remember either: a duplicate is refused again.
             count(&mut self.counters.refused);
             crate::log::debug!("CoAP: request {} has options that are not understood", header.message_id);
-            return if confirmable { refuse(buffer, &header, verdict) } else { None };
+            // "Unrecognized options of class 'critical' that occur in a Non-confirmable message MUST cause the message to
+            // be rejected" (§5.4.1), silently. The other refusals are responses to either type.
+            if !confirmable && matches!(refusal, Refusal::BadOption(_)) {
+                return None;
+            }
+            return refuse(buffer, &response_header(&header, message_id), refusal);
         }
 
         count(&mut self.counters.requests);
         let mut handler = handlers.for_peer(reception.peer);
-        let extracted = handler.extract_request_data(&Request(request));
-        let reply_header = Header {
-            kind: if confirmable { Type::Acknowledgement } else { Type::NonConfirmable },
-            code: Code::EMPTY,
-            // A piggybacked response echoes the Message ID (§4.2); one to a Non-confirmable request has its own (§5.2.3).
-            message_id: if confirmable { header.message_id } else { message_id() },
-            token: header.token,
-        };
+        // A server is not asked by another port than its own, so it has understood that critical option, and no handler of
+        // `coap-handler-implementations` (0.6) would. Uri-Host stays: a handler may serve more than one, and dispatchers
+        // skip it.
+        let extracted = handler.extract_request_data(&request.without(option::URI_PORT));
         // From here on, the request is no more: the response is written over it.
-        let mut writer = Writer::new(buffer, &reply_header)?;
+        let mut writer = Writer::new(buffer, &response_header(&header, message_id))?;
         let built = match extracted {
             Ok(data) => match handler.build_response(&mut writer, data) {
                 Ok(()) => true,
@@ -165,12 +164,20 @@ impl<const EXCHANGES: usize, const REPLIES: usize> Responder<EXCHANGES, REPLIES>
 
     /// A datagram that is longer than the buffer: "A server can thus fully interpret a request and return a 4.13 (Request
     /// Entity Too Large)" (§4.6).
-    fn receive_truncated(&mut self, buffer: &mut [u8]) -> Option<usize> {
+    fn receive_truncated(&mut self, buffer: &mut [u8], message_id: impl FnOnce() -> u16) -> Option<usize> {
         match Header::parse(buffer) {
-            Ok((header, _)) if header.code.is_request() && header.kind == Type::Confirmable => {
+            Ok((header, _))
+                if header.code.is_request()
+                    && matches!(header.kind, Type::Confirmable | Type::NonConfirmable) =>
+            {
                 count(&mut self.counters.refused);
-                let mut writer = Writer::new(buffer, &acknowledgement(&header))?;
+                let size = u32::try_from(buffer.len()).unwrap_or(u32::MAX);
+                let mut writer = Writer::new(buffer, &response_header(&header, message_id))?;
                 writer.set_code(code::REQUEST_ENTITY_TOO_LARGE);
+                // "The response SHOULD include a Size1 Option to indicate the maximum size of request entity the server is
+                // able and willing to handle" (§5.9.2.9): what the whole message can have. Where it does not fit, the code
+                // says enough.
+                let _ = writer.add_option_uint(option::SIZE1, size);
                 Some(writer.finish())
             }
             Ok((Header { kind, message_id, .. }, _)) => {
@@ -195,18 +202,24 @@ impl<const EXCHANGES: usize, const REPLIES: usize> Responder<EXCHANGES, REPLIES>
     }
 }
 
-fn acknowledgement(request: &Header) -> Header {
-    Header { kind: Type::Acknowledgement, code: Code::EMPTY, ..*request }
+/// The header of a response, yet without its code.
+fn response_header(request: &Header, message_id: impl FnOnce() -> u16) -> Header {
+    let (kind, message_id) = match request.kind {
+        // A piggybacked response echoes the Message ID (§4.2).
+        Type::Confirmable => (Type::Acknowledgement, request.message_id),
+        // One to a Non-confirmable request has its own (§5.2.3).
+        _ => (Type::NonConfirmable, message_id()),
+    };
+    Header { kind, code: Code::EMPTY, message_id, token: request.token }
 }
 
-/// Answers a Confirmable request that no handler gets to see, with a diagnostic payload (§5.4.1, §5.5.2).
-fn refuse(buffer: &mut [u8], request: &Header, verdict: Verdict) -> Option<usize> {
-    let mut writer = Writer::new(buffer, &acknowledgement(request))?;
-    let (code, number) = match verdict {
-        Verdict::BadRequest(number) => (code::BAD_REQUEST, Some(number)),
-        Verdict::Proxying => (code::PROXYING_NOT_SUPPORTED, None),
-        Verdict::BadOption(number) => (code::BAD_OPTION, Some(number)),
-        Verdict::Understood => (code::INTERNAL_SERVER_ERROR, None),
+/// Answers a request that no handler gets to see, with a diagnostic payload (§5.4.1, §5.5.2).
+fn refuse(buffer: &mut [u8], response: &Header, refusal: Refusal) -> Option<usize> {
+    let mut writer = Writer::new(buffer, response)?;
+    let (code, number) = match refusal {
+        Refusal::BadRequest(number) => (code::BAD_REQUEST, Some(number)),
+        Refusal::Proxying => (code::PROXYING_NOT_SUPPORTED, None),
+        Refusal::BadOption(number) => (code::BAD_OPTION, Some(number)),
     };
     writer.set_code(code);
     if let Some(number) = number {
@@ -239,38 +252,6 @@ fn render(writer: &mut Writer<'_>, error: impl RenderableOnMinimal) -> bool {
     writer.reset();
     second.render(writer).is_ok()
 }
-
-/// The request as handlers see it: without Uri-Port.
-///
-/// A server is not asked by another port than its own, so it has understood that critical option, and no handler of
-/// `coap-handler-implementations` (0.6) would. Uri-Host stays: a handler may serve more than one, and dispatchers skip it.
-struct Request<'a>(Message<'a>);
-
-impl ReadableMessage for Request<'_> {
-    type Code = u8;
-    type MessageOption<'o>
-        = MessageOption<'o>
-    where
-        Self: 'o;
-    type OptionsIter<'o>
-        = Options<'o>
-    where
-        Self: 'o;
-
-    fn code(&self) -> u8 {
-        self.0.code()
-    }
-
-    fn options(&self) -> Options<'_> {
-        self.0.option_iter().without(option::URI_PORT)
-    }
-
-    fn payload(&self) -> &[u8] {
-        self.0.payload_bytes()
-    }
-}
-
-impl coap_message::WithSortedOptions for Request<'_> {}
 
 /// Counts up, and stops at the end.
 pub(super) fn count(counter: &mut u32) {

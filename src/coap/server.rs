@@ -6,6 +6,7 @@ use rand_core::TryCryptoRng;
 
 use super::deduplication::Source;
 use super::handler::ForEveryone;
+use super::message_ids::MessageIds;
 use super::responder::{Reception, Responder, count};
 use super::{Counters, Error, ForPeer, TransmissionParameters};
 use crate::{PeerLookup, Timer};
@@ -20,11 +21,12 @@ use crate::{PeerLookup, Timer};
 /// # Sizes
 ///
 /// - `SIZE`: the longest message in bytes, requests and replies alike. 1152, the most that RFC 7252 §4.6 recommends; at
-///   least 128. A longer request is answered 4.13, and a reply that does not fit is 5.00.
+///   least 128. A longer request is answered 4.13 with this size, and a reply that does not fit is 5.00.
 /// - `EXCHANGES`: how many requests are remembered to recognise duplicates. 8.
 /// - `REPLIES`: how many bytes of replies to them are remembered in all, at least `SIZE`. 1536.
 ///
-/// When either memory is full, the oldest request is forgotten; should that one come again, it counts as new.
+/// When either memory is full, requests are forgotten; should one of those come again, it counts as new. First go expired
+/// ones, then the oldest of a peer that holds more than half, and else the oldest: no peer pushes all others' out.
 /// [`new`](Self::new) makes a server with the default sizes, [`with_sizes`](Self::with_sizes) one with yours:
 ///
 /// ```
@@ -55,8 +57,7 @@ pub struct Server<
     rng: R,
     buffer: [u8; SIZE],
     responder: Responder<EXCHANGES, REPLIES>,
-    /// The next Message ID of our own, once one has been drawn.
-    message_id: Option<u16>,
+    message_ids: MessageIds,
 }
 
 impl<'s, S: UnconnectedUdp + PeerLookup, T: Timer, R: TryCryptoRng> Server<'s, S, T, R> {
@@ -83,7 +84,14 @@ where
             assert!(EXCHANGES >= 1, "EXCHANGES: duplicates cannot be recognised without memory");
             assert!(REPLIES >= SIZE, "REPLIES: the longest reply has to fit");
         }
-        Self { socket, timer, rng, buffer: [0; SIZE], responder: Responder::new(), message_id: None }
+        Self {
+            socket,
+            timer,
+            rng,
+            buffer: [0; SIZE],
+            responder: Responder::new(),
+            message_ids: MessageIds::default(),
+        }
     }
 
     /// Sets the transmission parameters, which tell how long requests are remembered (§4.8).
@@ -95,8 +103,8 @@ where
 
     /// Lets critical options reach the handler that RFC 7252 does not define, because it understands them.
     ///
-    /// Requests with others are answered 4.02 (Confirmable) or ignored (Non-confirmable), as §5.4.1 wants it. Block2
-    /// stays guarded whatever is in the list: see the [module's documentation](super).
+    /// Requests with others are answered 4.02 (Confirmable) or ignored (Non-confirmable), as §5.4.1 wants it. Block2,
+    /// Proxy-Uri and Proxy-Scheme stay guarded whatever is in the list: see the [module's documentation](super).
     #[must_use]
     pub fn understand(mut self, options: &'static [u16]) -> Self {
         self.responder.known_options = options;
@@ -130,13 +138,7 @@ where
 
     /// Receives one datagram and answers it.
     async fn serve_one<P: ForPeer>(&mut self, handlers: &mut P) -> Result<(), Error<S::Error>> {
-        let next_id = match self.message_id {
-            Some(message_id) => message_id,
-            // "It is strongly recommended that the initial value of the variable (e.g., on startup) be randomized" (§4.4).
-            None => self.rng.try_next_u32().map_err(|_| Error::Random)? as u16,
-        };
-        self.message_id = Some(next_id);
-
+        let next_id = self.message_ids.peek(&mut self.rng).map_err(|_| Error::Random)?;
         let (len, local, remote) = self.socket.receive_into(&mut self.buffer).await.map_err(Error::Socket)?;
         if local.ip().is_multicast() {
             // Only a server that joined a group gets here. Answering would take the care of §8.2, and a DTLS session has
@@ -148,7 +150,7 @@ where
         let source = Source::new(peer, local, remote);
         let reception = Reception { source, peer, now: self.timer.now() };
         let message_id = || {
-            self.message_id = Some(next_id.wrapping_add(1));
+            self.message_ids.used(next_id);
             next_id
         };
         let Some(reply) = self.responder.receive(&mut self.buffer, len, reception, message_id, handlers)

@@ -1,5 +1,7 @@
 //! The server: a responder between a socket and a handler.
 
+use core::net::IpAddr;
+
 use coap_handler::Handler;
 use embedded_nal_async::UnconnectedUdp;
 use rand_core::TryCryptoRng;
@@ -140,9 +142,9 @@ where
     async fn serve_one<P: ForPeer>(&mut self, handlers: &mut P) -> Result<(), Error<S::Error>> {
         let next_id = self.message_ids.peek(&mut self.rng).map_err(|_| Error::Random)?;
         let (len, local, remote) = self.socket.receive_into(&mut self.buffer).await.map_err(Error::Socket)?;
-        if local.ip().is_multicast() {
-            // Only a server that joined a group gets here. Answering would take the care of §8.2, and a DTLS session has
-            // no groups at all.
+        if is_for_many(local.ip()) {
+            // Answering would take the care of §8.2, and a DTLS session has no groups at all. The broadcast address of a
+            // subnet cannot be told from others here.
             count(&mut self.responder.counters.ignored);
             return Ok(());
         }
@@ -171,6 +173,15 @@ where
             crate::log::debug!("CoAP: a reply of {} bytes could not be sent", reply.len());
         }
         Ok(())
+    }
+}
+
+/// Whether a datagram to this address reached other nodes as well. An IPv6 socket shows the groups of IPv4 as mapped
+/// addresses.
+const fn is_for_many(local: IpAddr) -> bool {
+    match local.to_canonical() {
+        IpAddr::V4(ip) => ip.is_multicast() || ip.is_broadcast(),
+        IpAddr::V6(ip) => ip.is_multicast(),
     }
 }
 
@@ -313,6 +324,14 @@ mod tests {
             response.set_payload(self.0)?;
             Ok(())
         }
+    }
+
+    #[test]
+    fn groups_and_broadcasts_are_told_from_nodes() {
+        let for_many = ["224.0.1.187", "::ffff:224.0.1.187", "255.255.255.255", "ff02::fd"];
+        assert!(for_many.iter().all(|ip| is_for_many(ip.parse().unwrap())));
+        let for_one = ["192.0.2.1", "::ffff:192.0.2.1", "2001:db8::1"];
+        assert!(for_one.iter().all(|ip| !is_for_many(ip.parse().unwrap())));
     }
 
     const HERE: &str = "192.0.2.2:1";

@@ -13,7 +13,6 @@ const BLOCK_LEN: usize = 64;
 
 /// HMAC-SHA256 under one key. The padded key's two compressions are done once, in [`HmacKey::new`]; the state is wiped
 /// on drop.
-#[derive(Clone)]
 pub struct HmacKey(hmac::Hmac<Sha256>);
 
 impl HmacKey {

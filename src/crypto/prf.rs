@@ -5,7 +5,6 @@ use zeroize::Zeroizing;
 use super::hmac::HmacKey;
 
 /// `P_SHA256` under one secret.
-#[derive(Clone)]
 pub struct Prf(HmacKey);
 
 impl Prf {

@@ -178,8 +178,8 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
         hasher.finish()
     }
 
-    /// Takes a datagram that came by `path`. Go through the [`EndpointIncoming`] until it returns `None`: records that were not
-    /// looked at are lost. `rng` gives a new handshake its random bytes.
+    /// Takes a datagram that came by `path`. Go through the [`EndpointIncoming`] until it returns `None`: records that
+    /// were not looked at are lost. `rng` gives a new handshake its random bytes.
     pub fn receive<'e, 'd, 'r, R: TryCryptoRng + ?Sized>(
         &'e mut self,
         datagram: &'d mut [u8],
@@ -320,9 +320,7 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
         context: Option<&[u8]>,
         out: &mut [u8],
     ) -> Result<(), Error> {
-        let at = self.storage.sessions.find(self.hash(path), path);
-        let session = at.and_then(|at| self.storage.sessions.get(at)).ok_or(Error::NotConnected)?;
-        session.value.export(label, context, out)
+        self.open_session(path).ok_or(Error::NotConnected)?.export(label, context, out)
     }
 
     /// Closes the session at `path`, if there is one: the next [`poll_transmit`](Self::poll_transmit) says close_notify.
@@ -362,9 +360,12 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
 
     /// The peer of the open session by `path`.
     pub fn peer(&self, path: &Path) -> Option<Peer<'_>> {
+        self.open_session(path).map(Session::peer)
+    }
+
+    fn open_session(&self, path: &Path) -> Option<&Session> {
         let at = self.storage.sessions.find(self.hash(path), path)?;
-        let session = &self.storage.sessions.get(at)?.value;
-        session.is_open().then(|| session.peer())
+        self.storage.sessions.get(at).map(|entry| &entry.value).filter(|session| session.is_open())
     }
 
     /// Every open session, in no order.

@@ -1,6 +1,5 @@
 //! The client's side of the DTLS 1.2 handshake (RFC 6347 §4.2, RFC 4279 §2).
 
-use super::flight::Outgoing;
 use super::keys12::{Agreed, Keys};
 use super::transcript::Transcript;
 use super::{Context, Core, Credentials, Established, Message, Pending, State};
@@ -147,7 +146,7 @@ impl Core {
                 // Neither the request nor the hello before it is part of the transcript (RFC 6347 §4.2.1).
                 self.transcript = Transcript::new();
                 let seq = self.flight.next_seq();
-                self.start_flight(context, &[Outgoing::ClientHello], seq, now)?;
+                self.start_flight(context, &[HandshakeType::ClientHello], seq, now)?;
             }
             (State::ClientAwaitsServerHello(hello), HandshakeType::ServerHello) => {
                 let agreed = hello.accept(context.config, &ServerHello::parse(message.body)?)?;
@@ -196,7 +195,7 @@ impl Core {
     ) -> Result<(), Error> {
         // The client's messages are numbered on from the ClientHello that the server answered.
         let seq = self.flight.next_seq();
-        self.start_flight(context, &[Outgoing::ClientKeyExchange, Outgoing::Finished], seq, now)?;
+        self.start_flight(context, &[HandshakeType::ClientKeyExchange, HandshakeType::Finished], seq, now)?;
         let keys = Keys::derive(context, agreed, psk.key(), &mut self.transcript, seq.saturating_add(1));
         self.state = State::ClientAwaitsFinished(Pending::client(agreed, keys));
         Ok(())

@@ -11,35 +11,10 @@ use crate::wire::finished::VERIFY_DATA_LEN;
 use crate::wire::handshake::{self, Fragment, HandshakeType, whole_header};
 use crate::wire::record::{self, ContentType};
 
-/// A message of a flight. Finished brings its ChangeCipherSpec with it, which is no handshake message and has no number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub(crate) enum Outgoing {
-    ClientHello,
-    ServerHello,
-    ServerKeyExchange,
-    ServerHelloDone,
-    ClientKeyExchange,
-    Finished,
-}
-
-impl Outgoing {
-    pub(crate) const fn handshake_type(self) -> HandshakeType {
-        match self {
-            Self::ClientHello => HandshakeType::ClientHello,
-            Self::ServerHello => HandshakeType::ServerHello,
-            Self::ServerKeyExchange => HandshakeType::ServerKeyExchange,
-            Self::ServerHelloDone => HandshakeType::ServerHelloDone,
-            Self::ClientKeyExchange => HandshakeType::ClientKeyExchange,
-            Self::Finished => HandshakeType::Finished,
-        }
-    }
-}
-
-/// A flight on its way out.
+/// A flight on its way out. Finished brings its ChangeCipherSpec with it, which is no handshake message and has no number.
 #[derive(Clone, Copy)]
 pub(crate) struct Flight {
-    messages: &'static [Outgoing],
+    messages: &'static [HandshakeType],
     /// The number of the first message.
     first_seq: u16,
     /// How many messages are out.
@@ -49,7 +24,7 @@ pub(crate) struct Flight {
 }
 
 impl Flight {
-    pub(crate) const fn new(messages: &'static [Outgoing], first_seq: u16) -> Self {
+    pub(crate) const fn new(messages: &'static [HandshakeType], first_seq: u16) -> Self {
         Self { messages, first_seq, sent: 0, offset: 0 }
     }
 
@@ -60,12 +35,12 @@ impl Flight {
     }
 
     /// The messages with their numbers.
-    pub(crate) fn numbered(&self) -> impl Iterator<Item = (Outgoing, u16)> + use<> {
+    pub(crate) fn numbered(&self) -> impl Iterator<Item = (HandshakeType, u16)> + use<> {
         self.messages.iter().copied().zip(self.first_seq..)
     }
 
     /// The next message to send, its number, and how much of its body is out already.
-    pub(crate) fn next(&self) -> Option<(Outgoing, u16, usize)> {
+    pub(crate) fn next(&self) -> Option<(HandshakeType, u16, usize)> {
         let message = self.messages.get(usize::from(self.sent))?;
         Some((*message, self.first_seq + u16::from(self.sent), self.offset))
     }

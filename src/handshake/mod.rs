@@ -26,14 +26,14 @@ use core::cmp::Ordering;
 
 use rand_core::TryCryptoRng;
 
-use self::flight::{Flight, Outgoing};
+use self::flight::Flight;
 use self::keys12::{Agreed, Keys};
 use self::reassembly::{MAX_FRAGMENTED_MESSAGE, Reassembly};
 use self::timer::{Due, Timer};
 use self::transcript::Transcript;
 use crate::config::Config;
 use crate::crypto::exporter::Exporter;
-use crate::error::Error;
+use crate::error::{Error, PeerMisbehaved};
 use crate::log::debug;
 use crate::psk::{Identity, Psk, PskStore};
 use crate::record::{PlainWriter, ReadState, WriteState};
@@ -120,6 +120,15 @@ impl State {
     /// Over, with nothing left to say.
     const OVER: Self = Self::Over { alert: None, write: None };
 
+    /// The pending states, while the peer's Finished is awaited.
+    const fn pending(&mut self) -> Option<&mut Pending> {
+        match self {
+            Self::ClientAwaitsFinished(pending) => Some(pending),
+            Self::ServerAwaitsFinished(seen) => Some(&mut seen.pending),
+            _ => None,
+        }
+    }
+
     const fn awaits_finished(&self) -> bool {
         matches!(self, Self::ClientAwaitsFinished(_) | Self::ServerAwaitsFinished(_))
     }
@@ -166,7 +175,7 @@ impl Handshake {
     ) -> Result<Self, Error> {
         let state = State::ClientAwaitsServerHello(client12::Hello::new(random));
         let mut handshake = Self::new(context.config, state, PlainWriter::starting_at(0), now);
-        handshake.core.start_flight(context, &[Outgoing::ClientHello], 0, now)?;
+        handshake.core.start_flight(context, &[HandshakeType::ClientHello], 0, now)?;
         Ok(handshake)
     }
 
@@ -286,8 +295,8 @@ impl Handshake {
                     None => continue,
                 }
             };
-            let msg_type = HandshakeType::from_number(fragment.msg_type)
-                .ok_or(crate::error::PeerMisbehaved::UnexpectedMessage)?;
+            let msg_type =
+                HandshakeType::from_number(fragment.msg_type).ok_or(PeerMisbehaved::UnexpectedMessage)?;
             debug!("<- {:?} (message {}, {} bytes)", msg_type, fragment.message_seq, body.len());
             let message = Message { msg_type, message_seq: fragment.message_seq, body };
             if let Some(established) = self.core.on_message(context, &message, now)? {

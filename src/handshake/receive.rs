@@ -26,12 +26,7 @@ impl Core {
     }
 
     pub(super) fn on_change_cipher_spec(&mut self, body: &[u8], stats: &mut Stats) {
-        let pending = match &mut self.state {
-            State::ClientAwaitsFinished(pending) => Some(pending),
-            State::ServerAwaitsFinished(seen) => Some(&mut seen.pending),
-            _ => None,
-        };
-        match pending {
+        match self.state.pending() {
             Some(pending) if body == CHANGE_CIPHER_SPEC => {
                 debug!("<- ChangeCipherSpec");
                 pending.change_cipher_spec_seen = true;
@@ -59,14 +54,8 @@ impl Core {
         header: &RecordHeader,
         body: &'d mut [u8],
     ) -> Result<&'d mut [u8], Dropped> {
-        let pending = match &mut self.state {
-            State::ClientAwaitsFinished(pending) => pending,
-            State::ServerAwaitsFinished(seen) => &mut seen.pending,
-            _ => return Err(Dropped::Unexpected),
-        };
-        if !pending.change_cipher_spec_seen {
-            return Err(Dropped::Unexpected);
-        }
+        let pending = self.state.pending().filter(|pending| pending.change_cipher_spec_seen);
+        let pending = pending.ok_or(Dropped::Unexpected)?;
         pending.read.open(context.config.crypto(), header, body)
     }
 

@@ -3,7 +3,6 @@
 use rand_core::TryCryptoRng;
 use zeroize::Zeroizing;
 
-use super::flight::Outgoing;
 use super::keys12::{Agreed, Keys};
 use super::{Context, Core, Established, LastFlight, Message, Pending, State, fill_random};
 use crate::config::Config;
@@ -105,10 +104,12 @@ impl Answer {
 }
 
 /// The answer to the ClientHello. The ServerKeyExchange is left out where there is no hint (RFC 4279 §2).
-pub(super) const fn hello_flight(config: &Config<'_>) -> &'static [Outgoing] {
+pub(super) const fn hello_flight(config: &Config<'_>) -> &'static [HandshakeType] {
     match config.identity_hint() {
-        Some(_) => &[Outgoing::ServerHello, Outgoing::ServerKeyExchange, Outgoing::ServerHelloDone],
-        None => &[Outgoing::ServerHello, Outgoing::ServerHelloDone],
+        Some(_) => {
+            &[HandshakeType::ServerHello, HandshakeType::ServerKeyExchange, HandshakeType::ServerHelloDone]
+        }
+        None => &[HandshakeType::ServerHello, HandshakeType::ServerHelloDone],
     }
 }
 

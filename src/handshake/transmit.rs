@@ -1,6 +1,6 @@
 //! What a handshake sends: flights, encoded from its state, and the alert that ends it.
 
-use super::flight::{self, Flight, Outgoing};
+use super::flight::{self, Flight};
 use super::{Context, Core, Pending, State, client12, server12};
 use crate::error::Error;
 use crate::log::debug;
@@ -8,8 +8,9 @@ use crate::psk::MAX_IDENTITY_LEN;
 use crate::stats::Stats;
 use crate::time::Instant;
 use crate::wire::alert::Alert;
+use crate::wire::handshake::{self, HandshakeType};
 use crate::wire::record::{self, ContentType};
-use crate::wire::{BufferFull, Writer, handshake};
+use crate::wire::{BufferFull, Writer};
 
 /// Longest body in bytes of a message that this crate sends: a ClientHello with the longest cookie, every suite and
 /// every extension.
@@ -25,7 +26,7 @@ impl Core {
     pub(super) fn start_flight(
         &mut self,
         context: &Context<'_>,
-        messages: &'static [Outgoing],
+        messages: &'static [HandshakeType],
         first_seq: u16,
         now: Instant,
     ) -> Result<(), Error> {
@@ -34,9 +35,9 @@ impl Core {
         let mut scratch = [0; MAX_OUTGOING];
         for (message, seq) in self.flight.numbered() {
             // The derivation of the keys has added the Finished already.
-            if message != Outgoing::Finished {
+            if message != HandshakeType::Finished {
                 let body = self.encode(context, message, &mut scratch)?;
-                self.transcript.add(message.handshake_type(), seq, body);
+                self.transcript.add(message, seq, body);
             }
         }
         Ok(())
@@ -46,26 +47,26 @@ impl Core {
     fn encode<'b>(
         &self,
         context: &Context<'_>,
-        message: Outgoing,
+        message: HandshakeType,
         scratch: &'b mut [u8; MAX_OUTGOING],
     ) -> Result<&'b [u8], Error> {
         let mut w = Writer::new(scratch);
         let written = match (message, &self.state) {
-            (Outgoing::ClientHello, State::ClientAwaitsServerHello(hello)) => {
+            (HandshakeType::ClientHello, State::ClientAwaitsServerHello(hello)) => {
                 hello.emit(context.config, &mut w)
             }
-            (Outgoing::ClientHello, State::ClientAwaitsServerHelloDone(seen)) => {
+            (HandshakeType::ClientHello, State::ClientAwaitsServerHelloDone(seen)) => {
                 seen.hello.emit(context.config, &mut w)
             }
-            (Outgoing::ServerHello, State::ServerAwaitsClientKeyExchange(seen)) => {
+            (HandshakeType::ServerHello, State::ServerAwaitsClientKeyExchange(seen)) => {
                 seen.answer.emit_server_hello(&mut w)
             }
-            (Outgoing::ServerHello, State::ServerAwaitsFinished(seen)) => {
+            (HandshakeType::ServerHello, State::ServerAwaitsFinished(seen)) => {
                 seen.answer.emit_server_hello(&mut w)
             }
-            (Outgoing::ServerKeyExchange, _) => server12::emit_identity_hint(context.config, &mut w),
-            (Outgoing::ServerHelloDone, _) => Ok(()),
-            (Outgoing::ClientKeyExchange, _) => client12::emit_identity(context, &mut w),
+            (HandshakeType::ServerKeyExchange, _) => server12::emit_identity_hint(context.config, &mut w),
+            (HandshakeType::ServerHelloDone, _) => Ok(()),
+            (HandshakeType::ClientKeyExchange, _) => client12::emit_identity(context, &mut w),
             // A flight never outlives the state that it was made in.
             _ => Err(BufferFull),
         };
@@ -86,7 +87,7 @@ impl Core {
             // A ClientHello is never cut, whatever the MTU: a server without state could not put it together
             // (RFC 6347 §4.2.1).
             let limit = match message {
-                Outgoing::ClientHello => buf.len(),
+                HandshakeType::ClientHello => buf.len(),
                 _ => buf.len().min(context.config.mtu()),
             };
             let room = buf.get_mut(len..limit).unwrap_or_default();
@@ -109,12 +110,12 @@ impl Core {
     fn transmit_message(
         &mut self,
         context: &Context<'_>,
-        message: Outgoing,
+        message: HandshakeType,
         seq: u16,
         offset: usize,
         room: &mut [u8],
     ) -> Result<Option<usize>, Error> {
-        if message == Outgoing::Finished {
+        if message == HandshakeType::Finished {
             let State::ClientAwaitsFinished(Pending { write, verify_data, .. }) = &mut self.state else {
                 return Ok(None);
             };
@@ -128,12 +129,10 @@ impl Core {
         }
         let mut scratch = [0; MAX_OUTGOING];
         let body = self.encode(context, message, &mut scratch)?;
-        if message == Outgoing::ClientHello && room.len() < plain_len(body.len()) {
+        if message == HandshakeType::ClientHello && room.len() < plain_len(body.len()) {
             return Ok(None);
         }
-        let msg_type = message.handshake_type();
-        let Some((len, part)) = flight::write_plain(&mut self.plain, msg_type, seq, body, offset, room)
-        else {
+        let Some((len, part)) = flight::write_plain(&mut self.plain, message, seq, body, offset, room) else {
             return Ok(None);
         };
         debug!("-> {:?} (message {}, {} of {} bytes)", message, seq, part, body.len());
@@ -142,9 +141,9 @@ impl Core {
     }
 
     /// Length in bytes of a buffer that would do for this message.
-    fn needed(&self, context: &Context<'_>, message: Outgoing) -> Result<usize, Error> {
+    fn needed(&self, context: &Context<'_>, message: HandshakeType) -> Result<usize, Error> {
         match &self.state {
-            State::ClientAwaitsFinished(pending) if message == Outgoing::Finished => {
+            State::ClientAwaitsFinished(pending) if message == HandshakeType::Finished => {
                 Ok(flight::finished_len(&pending.write))
             }
             _ => Ok(plain_len(self.encode(context, message, &mut [0; MAX_OUTGOING])?.len())),

@@ -2,10 +2,14 @@
 
 use core::time::Duration;
 
+use crate::connection_id::MAX_CONNECTION_ID_LEN;
+use crate::crypto::limits::forgery_limit;
 use crate::crypto::provider::{CryptoProvider, RustCrypto};
 use crate::error::{ConfigField, Error};
 use crate::psk::MAX_IDENTITY_LEN;
-use crate::wire::suite::CipherSuite;
+use crate::wire::max_fragment_length::MaxFragmentLength;
+use crate::wire::record::MAX_RECORD_SIZE;
+use crate::wire::suite::{AeadAlgorithm, CipherSuite};
 use crate::wire::{handshake, record};
 
 /// Cookie bytes that a ClientHello leaves room for when the MTU is checked: what servers send in practice. The longest
@@ -37,6 +41,12 @@ pub struct Config<'a> {
     max_timeout: Duration,
     handshake_timeout: Duration,
     identity_hint: Option<&'a [u8]>,
+    server_name: Option<&'a str>,
+    connection_id_len: Option<u8>,
+    max_fragment_length: Option<MaxFragmentLength>,
+    record_size_limit: Option<u16>,
+    ccm_8_forgery_limit: u32,
+    close_at_forgery_limit: bool,
     sessions_per_identity: Option<usize>,
     crypto: &'a dyn CryptoProvider,
     #[cfg(feature = "keylog")]
@@ -44,8 +54,16 @@ pub struct Config<'a> {
 }
 
 impl Config<'_> {
-    /// The smallest MTU that any configuration accepts, in bytes: that of a ClientHello for one suite.
-    pub const MIN_MTU: usize = hello_len(1);
+    /// The smallest MTU that any configuration accepts, in bytes: that of a ClientHello for one suite without any option.
+    pub const MIN_MTU: usize = hello_len(1, EXTENDED_MASTER_SECRET_LEN);
+
+    /// Longest extensions in bytes that a hello has, whatever the configuration.
+    pub(crate) const MAX_EXTENSIONS_LEN: usize = Config::new()
+        .with_server_name(LONGEST_SERVER_NAME)
+        .with_max_fragment_length(MaxFragmentLength::Bytes512)
+        .with_record_size_limit(64)
+        .with_connection_id(MAX_CONNECTION_ID_LEN as u8)
+        .extensions_len();
 }
 
 impl<'a> Config<'a> {
@@ -60,6 +78,12 @@ impl<'a> Config<'a> {
             max_timeout: Duration::from_secs(60),
             handshake_timeout: Duration::from_secs(60),
             identity_hint: None,
+            server_name: None,
+            connection_id_len: None,
+            max_fragment_length: None,
+            record_size_limit: None,
+            ccm_8_forgery_limit: 1 << 20,
+            close_at_forgery_limit: false,
             sessions_per_identity: None,
             crypto: &RustCrypto,
             #[cfg(feature = "keylog")]
@@ -115,6 +139,63 @@ impl<'a> Config<'a> {
         Self { identity_hint: Some(hint), ..self }
     }
 
+    /// The name that a client calls its server by (`server_name`, RFC 6066 §3): 1 to 128 characters of ASCII; none by
+    /// default. A server that has several sets of keys may choose among them by it ([`PskStore::host`]).
+    ///
+    /// [`PskStore::host`]: crate::PskStore::host
+    pub const fn with_server_name(self, name: &'a str) -> Self {
+        Self { server_name: Some(name), ..self }
+    }
+
+    /// Use connection IDs (RFC 9146), and ask the peer for records with one of `len` bytes: 0 to
+    /// [`MAX_CONNECTION_ID_LEN`](crate::MAX_CONNECTION_ID_LEN). Off by default.
+    ///
+    /// With a connection ID, a session outlives a change of the peer's address: a NAT that forgot it, a sleep, another
+    /// network. An [`Endpoint`](crate::Endpoint) needs one byte for up to a hundred sessions or so, two for more.
+    /// With 0 this side gets records without one, and still sends with the one that its peer asks for: what a client
+    /// wants whose server's address stays.
+    ///
+    /// A record with a connection ID costs 1 byte and the ID's length more. Whoever watches two networks can see that it
+    /// is the same session that moved from one to the other (RFC 9146 §8).
+    ///
+    /// Return routability checks (RFC 9853) are offered with it: a server asks the client's new address for a sign of life
+    /// before it trusts it.
+    pub const fn with_connection_id(self, len: u8) -> Self {
+        Self { connection_id_len: Some(len), ..self }
+    }
+
+    /// Have a client ask its server for short records, in both directions (`max_fragment_length`, RFC 6066 §4); none by
+    /// default. For a device without room for records of 16 KiB, beside a server that does not know
+    /// [`with_record_size_limit`](Self::with_record_size_limit). A server needs no setting: it does what clients ask for.
+    pub const fn with_max_fragment_length(self, length: MaxFragmentLength) -> Self {
+        Self { max_fragment_length: Some(length), ..self }
+    }
+
+    /// The longest plaintext in bytes that this side takes in one record (`record_size_limit`, RFC 8449), 64 to 16,384;
+    /// none by default. A client offers it, a server answers with its own, or with 16,384 when it has none.
+    ///
+    /// With a connection ID, the content type inside of the record counts as one byte of it.
+    pub const fn with_record_size_limit(self, limit: u16) -> Self {
+        Self { record_size_limit: Some(limit), ..self }
+    }
+
+    /// How many forged records a session under CCM_8 refuses before its limit is reached; 2^20 by default, 2 at least. The
+    /// other algorithms have the limits of RFC 9147 §4.5.3.
+    ///
+    /// A tag of 8 bytes is guessed with a probability of 2^-64 each time: 2^20 guesses leave an attacker a chance of 2^-44
+    /// for one forged record. RFC 9147 appendix B.3 asks for 2^7, for a chance of 2^-57 as other algorithms have it, and says
+    /// that this makes it cheap to end sessions by force, where the limit ends them.
+    pub const fn with_ccm_8_forgery_limit(self, limit: u32) -> Self {
+        Self { ccm_8_forgery_limit: limit, ..self }
+    }
+
+    /// Whether a session ends at its limit of forged records, with [`Error::ForgeryLimitReached`]; off by default, as it
+    /// lets whoever can send enough datagrams end it. Without it, the application gets an
+    /// [`Event::LimitReached`](crate::Event::LimitReached) and decides.
+    pub const fn with_close_at_forgery_limit(self, close: bool) -> Self {
+        Self { close_at_forgery_limit: close, ..self }
+    }
+
     /// How many sessions one identity may hold at an [`Endpoint`](crate::Endpoint) at once; half of the session pool by
     /// default, so that no single peer can fill it. Raise it where many devices share one identity.
     pub const fn with_sessions_per_identity(self, sessions: usize) -> Self {
@@ -162,6 +243,50 @@ impl<'a> Config<'a> {
         self.identity_hint
     }
 
+    pub(crate) const fn server_name(&self) -> Option<&'a str> {
+        self.server_name
+    }
+
+    /// How long the connection IDs are that this side asks for.
+    pub(crate) const fn connection_id_len(&self) -> Option<usize> {
+        match self.connection_id_len {
+            Some(len) if cfg!(feature = "connection-id") => Some(len as usize),
+            _ => None,
+        }
+    }
+
+    pub(crate) const fn max_fragment_length(&self) -> Option<MaxFragmentLength> {
+        self.max_fragment_length
+    }
+
+    pub(crate) const fn record_size_limit(&self) -> Option<u16> {
+        self.record_size_limit
+    }
+
+    pub(crate) const fn forgery_limit(&self, algorithm: AeadAlgorithm) -> u64 {
+        forgery_limit(algorithm, self.ccm_8_forgery_limit)
+    }
+
+    pub(crate) const fn closes_at_forgery_limit(&self) -> bool {
+        self.close_at_forgery_limit
+    }
+
+    /// Length in bytes of the extensions that a ClientHello has.
+    const fn extensions_len(&self) -> usize {
+        let server_name = match self.server_name {
+            Some(name) => 4 + 2 + 3 + name.len(),
+            None => 0,
+        };
+        let max_fragment_length = if self.max_fragment_length.is_some() { 4 + 1 } else { 0 };
+        let record_size_limit = if self.record_size_limit.is_some() { 4 + 2 } else { 0 };
+        let connection_id = match self.connection_id_len() {
+            // And the return routability check.
+            Some(len) => 4 + 1 + len + 4,
+            None => 0,
+        };
+        EXTENDED_MASTER_SECRET_LEN + server_name + max_fragment_length + record_size_limit + connection_id
+    }
+
     pub(crate) const fn sessions_per_identity(&self) -> Option<usize> {
         self.sessions_per_identity
     }
@@ -183,13 +308,34 @@ impl<'a> Config<'a> {
         let repeated = |(at, suite)| self.suites.iter().take(at).any(|earlier| earlier == suite);
         let fields = [
             (ConfigField::Suites, !self.suites.is_empty() && !self.suites.iter().enumerate().any(repeated)),
-            (ConfigField::Mtu, (hello_len(self.suites.len())..=usize::from(u16::MAX)).contains(&self.mtu)),
+            (
+                ConfigField::Mtu,
+                self.mtu >= hello_len(self.suites.len(), self.extensions_len())
+                    && self.mtu <= u16::MAX.into(),
+            ),
             (
                 ConfigField::Retransmission,
                 self.initial_timeout >= Duration::from_millis(1) && self.initial_timeout <= self.max_timeout,
             ),
             (ConfigField::HandshakeTimeout, self.handshake_timeout >= self.initial_timeout),
             (ConfigField::IdentityHint, self.identity_hint.is_none_or(|hint| hint.len() <= MAX_IDENTITY_LEN)),
+            (
+                ConfigField::ServerName,
+                self.server_name.is_none_or(|name| {
+                    name.is_ascii() && (1..=LONGEST_SERVER_NAME.len()).contains(&name.len())
+                }),
+            ),
+            (
+                ConfigField::ConnectionId,
+                self.connection_id_len.is_none_or(|len| {
+                    cfg!(feature = "connection-id") && usize::from(len) <= MAX_CONNECTION_ID_LEN
+                }),
+            ),
+            (
+                ConfigField::RecordSizeLimit,
+                self.record_size_limit.is_none_or(|limit| (64..=MAX_RECORD_SIZE).contains(&limit)),
+            ),
+            (ConfigField::Ccm8ForgeryLimit, self.ccm_8_forgery_limit >= 2),
         ];
         match fields.into_iter().find(|(_, valid)| !valid) {
             Some((field, _)) => Err(Error::InvalidConfig(field)),
@@ -216,9 +362,19 @@ impl core::fmt::Debug for Config<'_> {
     }
 }
 
-/// Length in bytes of the datagram with a ClientHello that offers `suites` suites and repeats a usual cookie: version,
-/// random, empty session id, cookie, suites with the SCSV, one compression method, and the extensions.
-const fn hello_len(suites: usize) -> usize {
-    let body = 2 + 32 + 1 + (1 + USUAL_COOKIE) + 2 + 2 * (suites + 1) + 2 + 2 + 4;
+/// Length in bytes of the extension that every hello has.
+const EXTENDED_MASTER_SECRET_LEN: usize = 4;
+
+/// As long as the longest server name. Host names may be twice as long (RFC 1035 §2.3.4); those of devices are not.
+const LONGEST_SERVER_NAME: &str = match core::str::from_utf8(&[b'x'; 128]) {
+    Ok(name) => name,
+    Err(_) => "",
+};
+
+/// Length in bytes of the datagram with a ClientHello that offers `suites` suites and `extensions` bytes of extensions,
+/// and repeats a usual cookie: version, random, empty session id, cookie, suites with the SCSV, one compression method, and
+/// the extensions.
+const fn hello_len(suites: usize, extensions: usize) -> usize {
+    let body = 2 + 32 + 1 + (1 + USUAL_COOKIE) + 2 + 2 * (suites + 1) + 2 + 2 + extensions;
     record::HEADER_LEN + handshake::HEADER_LEN + body
 }

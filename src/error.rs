@@ -38,8 +38,12 @@ pub enum Error {
         /// Bytes that would do.
         needed: usize,
     },
-    /// A payload is longer than a record may be: 16,384 bytes (RFC 5246 §6.2.1).
-    PayloadTooLong,
+    /// A payload is longer than a record may be: 16,384 bytes (RFC 5246 §6.2.1), or less where the peer has asked for less
+    /// (RFC 6066 §4, RFC 8449).
+    PayloadTooLong {
+        /// The longest payload in bytes that this session can send.
+        max: usize,
+    },
     /// The server never answered.
     NoAnswer,
     /// The server answered the hello, and fell silent once it had the identity. Servers that hide which identities they
@@ -49,6 +53,9 @@ pub enum Error {
     HandshakeTimeout,
     /// The server saw two flights of this identity whose records its key does not open: identity or key are wrong.
     AuthenticationFailed,
+    /// The client speaks to a server by a name that is not here (RFC 6066 §3). A client learns of it by
+    /// [`AlertReceived`](Self::AlertReceived) with `unrecognized_name`.
+    UnrecognizedName,
     /// The client offers no cipher suite that this server is configured for. A client learns of it by
     /// [`AlertReceived`](Self::AlertReceived) with `handshake_failure`.
     NoCommonSuite,
@@ -67,8 +74,15 @@ pub enum Error {
     Closed,
     /// A socket cannot be bound without an endpoint for its peers, or while another one has it.
     NoStorage,
-    /// The 2^48 records that may be sent under one key are used up. Connect again.
-    SequenceNumbersExhausted,
+    /// The key has sealed as many records as its algorithm allows
+    /// ([`AeadAlgorithm::seal_limit`](crate::AeadAlgorithm::seal_limit)). Connect again; receiving goes on.
+    SealLimitReached,
+    /// The key has refused as many forged records as it may, and the configuration says that this ends a session
+    /// ([`Config::with_close_at_forgery_limit`](crate::Config::with_close_at_forgery_limit)).
+    ForgeryLimitReached,
+    /// The peer's address has changed, and nothing has shown yet that it receives there: only three times as many bytes
+    /// go to the new address as came from it (RFC 9853 §5). Try again, or let the application prove the address.
+    AddressNotProven,
 }
 
 /// How a peer broke the rules.
@@ -84,6 +98,11 @@ pub enum PeerMisbehaved {
     SelectedUnofferedSuite,
     /// The server accepted an extension that the client did not offer (RFC 5246 §7.4.1.4).
     UnofferedExtension,
+    /// The server chose another `max_fragment_length` than the client asked for (RFC 6066 §4), or that and
+    /// `record_size_limit` at once (RFC 8449 §5).
+    WrongSizeLimit,
+    /// The server asks for a connection ID longer than this build can send.
+    ConnectionIdTooLong,
     /// A compression method other than none was chosen, or none was not offered.
     Compression,
     /// The hello is one of a renegotiation (RFC 5746), where there is nothing to renegotiate.
@@ -111,6 +130,14 @@ pub enum ConfigField {
     HandshakeTimeout,
     /// [`Config::with_identity_hint`](crate::Config::with_identity_hint).
     IdentityHint,
+    /// [`Config::with_connection_id`](crate::Config::with_connection_id).
+    ConnectionId,
+    /// [`Config::with_record_size_limit`](crate::Config::with_record_size_limit).
+    RecordSizeLimit,
+    /// [`Config::with_server_name`](crate::Config::with_server_name).
+    ServerName,
+    /// [`Config::with_ccm_8_forgery_limit`](crate::Config::with_ccm_8_forgery_limit).
+    Ccm8ForgeryLimit,
 }
 
 impl core::fmt::Display for Error {
@@ -131,7 +158,9 @@ impl core::fmt::Display for Error {
             Self::BufferTooSmall { needed } => {
                 return write!(f, "the buffer is too small: {needed} bytes are needed");
             }
-            Self::PayloadTooLong => "the payload is too long for a record: 16384 bytes at most",
+            Self::PayloadTooLong { max } => {
+                return write!(f, "the payload is too long for a record: {max} bytes at most");
+            }
             Self::NoAnswer => {
                 "no answer: is the server running at this address and port, and can it be reached?"
             }
@@ -144,6 +173,7 @@ impl core::fmt::Display for Error {
             Self::AuthenticationFailed => {
                 "the peer's key does not fit: are identity and key the same on both sides?"
             }
+            Self::UnrecognizedName => "the client asks for a server of another name",
             Self::NoCommonSuite => "no common cipher suite: which suites is the other side configured for?",
             Self::AlertReceived(description) => {
                 write!(f, "the peer ended the connection with alert {description}")?;
@@ -172,7 +202,13 @@ impl core::fmt::Display for Error {
             Self::ReservedLabel => "this label is one that DTLS itself uses",
             Self::Closed => "the peer closed the session",
             Self::NoStorage => "there is no endpoint for a bound socket, or another one has it",
-            Self::SequenceNumbersExhausted => "all record sequence numbers are used up: connect again",
+            Self::SealLimitReached => "the key has sealed as many records as it may: connect again",
+            Self::ForgeryLimitReached => {
+                "too many forged records: is someone attacking this session? Connect again, for a new key"
+            }
+            Self::AddressNotProven => {
+                "the peer's address has changed, and is not proven yet: is its answer to the return routability check on the way?"
+            }
         };
         f.write_str(text)
     }
@@ -190,6 +226,12 @@ impl core::fmt::Display for ConfigField {
             }
             Self::HandshakeTimeout => "the handshake timeout must not be below the first retransmission's",
             Self::IdentityHint => "the identity hint must be at most 128 bytes",
+            Self::ConnectionId => {
+                "connection IDs must be at most 8 bytes, long enough to tell all sessions of the storage apart, and need the feature `connection-id`"
+            }
+            Self::RecordSizeLimit => "the record size limit must be 64 to 16384 bytes",
+            Self::ServerName => "the server name must be 1 to 128 characters of ASCII",
+            Self::Ccm8ForgeryLimit => "the forgery limit of CCM_8 must be at least 2",
         })
     }
 }
@@ -213,6 +255,7 @@ impl Error {
             Self::InvalidMessage(InvalidMessage::IllegalValue) => AlertDescription::ILLEGAL_PARAMETER,
             Self::InvalidMessage(_) => AlertDescription::DECODE_ERROR,
             Self::NoCommonSuite => AlertDescription::HANDSHAKE_FAILURE,
+            Self::UnrecognizedName => AlertDescription::UNRECOGNIZED_NAME,
             Self::AuthenticationFailed => AlertDescription::DECRYPT_ERROR,
             Self::PeerMisbehaved(reason) => match reason {
                 PeerMisbehaved::UnexpectedMessage => AlertDescription::UNEXPECTED_MESSAGE,
@@ -220,6 +263,8 @@ impl Error {
                 PeerMisbehaved::UnofferedExtension => AlertDescription::UNSUPPORTED_EXTENSION,
                 PeerMisbehaved::SelectedUnofferedSuite
                 | PeerMisbehaved::Compression
+                | PeerMisbehaved::WrongSizeLimit
+                | PeerMisbehaved::ConnectionIdTooLong
                 | PeerMisbehaved::ZeroRandom => AlertDescription::ILLEGAL_PARAMETER,
                 PeerMisbehaved::Renegotiation | PeerMisbehaved::NoExtendedMasterSecret => {
                     AlertDescription::HANDSHAKE_FAILURE

@@ -51,17 +51,21 @@ extern crate std;
 #[cfg(not(feature = "dtls12"))]
 compile_error!("dtls-psk without a protocol version can do nothing: enable the feature `dtls12`");
 
+mod bytes;
 #[cfg(any(feature = "rand-core-06", feature = "rand-core-09"))]
 pub mod compat;
 mod config;
 mod connection;
+mod connection_id;
 mod crypto;
 mod endpoint;
+mod env;
 mod error;
 mod handshake;
 #[cfg(feature = "keylog")]
 mod keylog;
 mod log;
+mod path;
 mod peer;
 mod psk;
 mod record;
@@ -80,16 +84,18 @@ pub mod coap;
 pub mod nal;
 
 pub use config::Config;
-pub use connection::{Connection, Event, Incoming};
+pub use connection::{Connection, Event, Incoming, KeyUsage};
+pub use connection_id::{MAX_CONNECTION_ID_LEN, MAX_PEER_CONNECTION_ID_LEN};
 pub use crypto::provider::{AeadError, CryptoProvider, RustCrypto};
-pub use endpoint::{Endpoint, EndpointIncoming, Path, Storage};
+pub use endpoint::{Endpoint, EndpointIncoming, Storage};
 pub use error::{ConfigField, Error, PeerMisbehaved};
 #[cfg(fuzzing)]
 pub use handshake::reassembly::{MAX_FRAGMENTED_MESSAGE, Reassembly};
 #[cfg(feature = "keylog")]
 pub use keylog::KeyLog;
+pub use path::Path;
 pub use peer::{Peer, PeerLookup, SessionId};
-pub use psk::{MAX_IDENTITY_LEN, MAX_KEY_LEN, Psk, PskStore};
+pub use psk::{HostLookup, MAX_IDENTITY_LEN, MAX_KEY_LEN, Psk, PskStore};
 pub use record::{RECORD_PREFIX, RECORD_SUFFIX};
 pub use stats::Stats;
 #[cfg(feature = "embassy-time")]
@@ -101,7 +107,8 @@ pub use time::TokioTimer;
 pub use time::{Clock, Instant, Timer};
 pub use wire::InvalidMessage;
 pub use wire::alert::AlertDescription;
-pub use wire::suite::CipherSuite;
+pub use wire::max_fragment_length::MaxFragmentLength;
+pub use wire::suite::{AeadAlgorithm, CipherSuite};
 pub use wire::version::ProtocolVersion;
 
 /// The README's examples compile.

@@ -1,17 +1,9 @@
 //! Identities, keys, and where a server looks them up (RFC 4279).
 
+use crate::bytes::ByteString;
 use crate::crypto;
+use crate::env::cap;
 use crate::error::Error;
-
-/// Reads a cap from the build's environment.
-#[allow(clippy::panic, reason = "it happens while compiling, or never")]
-const fn cap(value: Option<&str>, default: usize) -> usize {
-    let Some(value) = value else { return default };
-    match usize::from_str_radix(value, 10) {
-        Ok(cap) if cap > 0 && cap <= default => cap,
-        _ => panic!("a DTLS_PSK_MAX_… cap is no number between 1 and its default"),
-    }
-}
 
 /// Longest PSK identity in bytes: 128, which RFC 4279 §5.3 asks for.
 ///
@@ -121,6 +113,52 @@ pub trait PskStore {
     /// A key of another length is treated as none, and reported through the log.
     fn with_key(&self, identity: &[u8], lend: &mut dyn FnMut(&[u8]));
 
+    /// What the name means that a client calls this server by (`server_name`, RFC 6066 §3): 1 to 65,535 bytes that nobody
+    /// has checked. Names are ignored unless you say otherwise.
+    ///
+    /// Asked once a handshake, before there is an identity; what is [found](HostLookup::Found) comes back with it in
+    /// [`with_host_key`](Self::with_host_key).
+    fn host(&self, server_name: &[u8]) -> HostLookup {
+        let _ = server_name;
+        HostLookup::Ignored
+    }
+
+    /// [`with_key`](Self::with_key) among the keys of one host, where the client has named one. Does not look at the host
+    /// unless you say otherwise.
+    ///
+    /// ```
+    /// use dtls_psk::{HostLookup, PskStore};
+    ///
+    /// /// Two sites on one socket, with keys of their own.
+    /// struct Sites;
+    ///
+    /// impl PskStore for Sites {
+    ///     fn with_key(&self, identity: &[u8], lend: &mut dyn FnMut(&[u8])) {
+    ///         self.with_host_key(None, identity, lend);
+    ///     }
+    ///
+    ///     fn host(&self, server_name: &[u8]) -> HostLookup {
+    ///         match server_name {
+    ///             b"north.example" => HostLookup::Found(0),
+    ///             b"south.example" => HostLookup::Found(1),
+    ///             _ => HostLookup::Unrecognized,
+    ///         }
+    ///     }
+    ///
+    ///     fn with_host_key(&self, host: Option<u16>, identity: &[u8], lend: &mut dyn FnMut(&[u8])) {
+    ///         match (host, identity) {
+    ///             (Some(0), b"client1") => lend(b"key of the north"),
+    ///             (Some(1), b"client1") => lend(b"key of the south"),
+    ///             _ => {}
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    fn with_host_key(&self, host: Option<u16>, identity: &[u8], lend: &mut dyn FnMut(&[u8])) {
+        let _ = host;
+        self.with_key(identity, lend);
+    }
+
     /// How long the key is, in bytes, that stands in for those of unknown identities: 16 unless you say otherwise.
     ///
     /// The handshake with an unknown identity goes on under a random key, so that it looks and lasts just like one with a
@@ -129,6 +167,18 @@ pub trait PskStore {
     fn dummy_key_len(&self) -> usize {
         16
     }
+}
+
+/// What a [`PskStore`] makes of a server name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum HostLookup {
+    /// Names play no part here. The client is not told, and served.
+    Ignored,
+    /// The name is that of this host, by whatever number the store likes.
+    Found(u16),
+    /// There is no such host: the handshake ends with `unrecognized_name`.
+    Unrecognized,
 }
 
 impl PskStore for Psk<'_> {
@@ -173,27 +223,18 @@ impl<T: PskStore + ?Sized> PskStore for &T {
         T::with_key(self, identity, lend);
     }
 
+    fn host(&self, server_name: &[u8]) -> HostLookup {
+        T::host(self, server_name)
+    }
+
+    fn with_host_key(&self, host: Option<u16>, identity: &[u8], lend: &mut dyn FnMut(&[u8])) {
+        T::with_host_key(self, host, identity, lend);
+    }
+
     fn dummy_key_len(&self) -> usize {
         T::dummy_key_len(self)
     }
 }
 
 /// A session's own copy of its peer's identity.
-#[derive(Clone)]
-pub(crate) struct Identity {
-    len: u8,
-    bytes: [u8; MAX_IDENTITY_LEN],
-}
-
-impl Identity {
-    pub(crate) fn new(identity: &[u8]) -> Result<Self, Error> {
-        let mut bytes = [0; MAX_IDENTITY_LEN];
-        bytes.get_mut(..identity.len()).ok_or(Error::IdentityTooLong)?.copy_from_slice(identity);
-        let len = u8::try_from(identity.len()).map_err(|_| Error::IdentityTooLong)?;
-        Ok(Self { len, bytes })
-    }
-
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        self.bytes.get(..self.len.into()).unwrap_or_default()
-    }
-}
+pub(crate) type Identity = ByteString<MAX_IDENTITY_LEN>;

@@ -22,6 +22,8 @@ pub struct Stats {
     pub handshakes_failed: u32,
     /// ClientHellos with a good cookie that found no room in a full handshake pool.
     pub handshakes_refused: u32,
+    /// Peers that did not answer at an address that their records seemed to come from (RFC 9853).
+    pub moves_failed: u32,
     /// Established sessions that gave way to new ones.
     pub sessions_evicted: u32,
 }

@@ -301,7 +301,7 @@ fn renegotiation_info() {
         (vec![CCM_8], None, vec![]),
         (vec![CCM_8], Some(vec![(EXT_EMS, vec![])]), vec![EXT_EMS]),
         // Extensions that nobody here knows are passed over.
-        (vec![CCM_8], Some(vec![(0, vec![1, 2, 3]), (EXT_EMS, vec![]), (0xFAFA, vec![])]), vec![EXT_EMS]),
+        (vec![CCM_8], Some(vec![(10, vec![1, 2, 3]), (EXT_EMS, vec![]), (0xFAFA, vec![])]), vec![EXT_EMS]),
     ] {
         let mut world = Small::new(10);
         let mut raw = RawClient::new(IDENTITY, KEY, 10);

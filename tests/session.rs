@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use dtls_psk::{AlertDescription, CipherSuite, Config, Error, RECORD_PREFIX};
+use dtls_psk::{AeadAlgorithm, AlertDescription, CipherSuite, Config, Error, RECORD_PREFIX};
 
 use support::craft::*;
 use support::parse;
@@ -28,15 +28,21 @@ fn data_of_every_length_both_ways() {
             // Sealed in place, somewhere in the buffer.
             let at = RECORD_PREFIX + len % 7;
             buf[at..at + len].copy_from_slice(&payload);
-            let record = world.server.seal_in_place(&path(0), &mut buf, at..at + len).unwrap();
+            let (record, _) = world.server.seal_in_place(&path(0), &mut buf, at..at + len).unwrap();
             assert_eq!((record.start, record.len()), (len % 7, sent));
             let now = world.now;
             world.clients[client].hit(&buf[record], now);
             assert_eq!(world.clients[client].log.pop(), Some(Note::Data(payload)));
         }
         let too_long = vec![0; 16_385];
-        assert_eq!(world.clients[client].connection.send(&too_long, &mut buf), Err(Error::PayloadTooLong));
-        assert_eq!(world.server.send(&path(0), &too_long, &mut buf), Err(Error::PayloadTooLong));
+        assert_eq!(
+            world.clients[client].connection.send(&too_long, &mut buf),
+            Err(Error::PayloadTooLong { max: 16_384 })
+        );
+        assert_eq!(
+            world.server.send(&path(0), &too_long, &mut buf),
+            Err(Error::PayloadTooLong { max: 16_384 })
+        );
         assert_eq!(world.server.send(&path(9), b"x", &mut buf), Err(Error::NotConnected));
         world.assert_data_flows(client);
     }
@@ -393,7 +399,7 @@ struct Unplugged(std::sync::atomic::AtomicBool);
 impl dtls_psk::CryptoProvider for Unplugged {
     fn seal(
         &self,
-        suite: CipherSuite,
+        algorithm: AeadAlgorithm,
         key: &[u8; 16],
         nonce: &[u8; 12],
         aad: &[u8],
@@ -403,19 +409,19 @@ impl dtls_psk::CryptoProvider for Unplugged {
         if self.0.load(std::sync::atomic::Ordering::Relaxed) {
             return Err(dtls_psk::AeadError);
         }
-        dtls_psk::RustCrypto.seal(suite, key, nonce, aad, data, tag)
+        dtls_psk::RustCrypto.seal(algorithm, key, nonce, aad, data, tag)
     }
 
     fn open(
         &self,
-        suite: CipherSuite,
+        algorithm: AeadAlgorithm,
         key: &[u8; 16],
         nonce: &[u8; 12],
         aad: &[u8],
         data: &mut [u8],
         tag: &[u8],
     ) -> Result<(), dtls_psk::AeadError> {
-        dtls_psk::RustCrypto.open(suite, key, nonce, aad, data, tag)
+        dtls_psk::RustCrypto.open(algorithm, key, nonce, aad, data, tag)
     }
 }
 

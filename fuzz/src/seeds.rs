@@ -17,6 +17,7 @@ const CHANGE_CIPHER_SPEC: u8 = 20;
 const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
 const APPLICATION_DATA: u8 = 23;
+const TLS12_CID: u8 = 25;
 
 const CLIENT_HELLO: u8 = 1;
 const SERVER_HELLO: u8 = 2;
@@ -102,6 +103,11 @@ fn talk(client: u8) -> [Step; 2] {
     [false, true].map(|from_server| Step::Send { client, from_server, len: 5 })
 }
 
+/// A datagram whose connection IDs have so many bytes.
+fn records(name: &str, connection_id_len: u8, datagram: Vec<u8>) -> Seed {
+    ("record", name.to_string(), [vec![connection_id_len], datagram].concat())
+}
+
 fn messages() -> Vec<Seed> {
     let mut seeds = Vec::new();
     for (at, recording) in RECORDINGS.iter().enumerate() {
@@ -122,7 +128,7 @@ fn messages() -> Vec<Seed> {
                 cut.extend(fragment(message[0], 1, length, 0, head));
                 seeds.push(("handshake", format!("recorded-{at}-{n}-cut"), cut));
             }
-            seeds.push(("record", format!("recorded-{at}-{n}"), datagram));
+            seeds.push(records(&format!("recorded-{at}-{n}"), 0, datagram));
         }
     }
     let one = |name: &str, bytes| ("handshake", name.to_string(), bytes);
@@ -139,8 +145,13 @@ fn messages() -> Vec<Seed> {
         "longest",
         fragments(&[fragment(16, 2, 384, 200, &[1; 184]), fragment(16, 2, 384, 0, &[2; 200])]),
     ));
-    seeds.push(("record", "attack-03-huge-epoch".into(), record(HANDSHAKE, 0xFFFF, u64::MAX >> 16, &[])));
-    seeds.push(("record", "beyond-the-end".into(), record(HANDSHAKE, 0, 0, &[0; 9])[..20].to_vec()));
+    seeds.push(records("attack-03-huge-epoch", 0, record(HANDSHAKE, 0xFFFF, u64::MAX >> 16, &[])));
+    seeds.push(records("beyond-the-end", 0, record(HANDSHAKE, 0, 0, &[0; 9])[..20].to_vec()));
+    // The connection ID stands before the length.
+    let mut with_id = record(TLS12_CID, 1, 5, &[0; 30]);
+    with_id.splice(11..11, *b"id");
+    seeds.push(records("connection-id", 2, [with_id.clone(), with_id.clone()].concat()));
+    seeds.push(records("connection-id-unexpected", 0, with_id));
     seeds
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use dtls_psk::{
-    AeadError, CipherSuite, Config, Connection, CryptoProvider, Endpoint, Event, Instant, Path, Psk,
+    AeadAlgorithm, AeadError, CipherSuite, Config, Connection, CryptoProvider, Endpoint, Event, Instant, Path, Psk,
     RustCrypto, Storage,
 };
 
@@ -87,7 +87,7 @@ struct Transparent;
 impl CryptoProvider for Transparent {
     fn seal(
         &self,
-        _: CipherSuite,
+        _: AeadAlgorithm,
         _: &[u8; 16],
         _: &[u8; 12],
         _: &[u8],
@@ -100,7 +100,7 @@ impl CryptoProvider for Transparent {
 
     fn open(
         &self,
-        _: CipherSuite,
+        _: AeadAlgorithm,
         _: &[u8; 16],
         _: &[u8; 12],
         _: &[u8],
@@ -308,6 +308,7 @@ impl<'a> World<'a> {
                 }
                 Event::Closed => {}
                 Event::Failed(_) | Event::Refused(_) => self.outcome.failed += 1,
+                _ => {}
             }
         }
     }
@@ -325,6 +326,7 @@ impl<'a> World<'a> {
                 }
                 Event::Closed => {}
                 Event::Failed(_) | Event::Refused(_) => self.outcome.failed += 1,
+                _ => {}
             }
         }
         if established {
@@ -419,7 +421,7 @@ impl<'a> World<'a> {
         payload.resize(payload.len() + usize::from(len), 0xAA);
         let mut buf = [0; 1500];
         let sealed = if from_server {
-            self.server.send(&path(at), &payload, &mut buf)
+            self.server.send(&path(at), &payload, &mut buf).map(|(len, _)| len)
         } else {
             self.clients[at].connection.send(&payload, &mut buf)
         };

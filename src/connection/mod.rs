@@ -2,7 +2,7 @@
 
 mod session;
 
-pub(crate) use session::Session;
+pub(crate) use session::{Received, Session};
 
 use core::ops::Range;
 
@@ -10,17 +10,18 @@ use rand_core::TryCryptoRng;
 
 use crate::config::Config;
 use crate::error::Error;
-use crate::handshake::{Context, Credentials, Handshake, fill_random};
+use crate::handshake::{ClientRandom, Context, Credentials, Handshake};
 use crate::log::info;
+use crate::path::Path;
 use crate::peer::{Peer, SessionId};
 use crate::psk::Psk;
 use crate::stats::Stats;
 use crate::time::Instant;
-use crate::wire::RANDOM_LEN;
 use crate::wire::record::{RecordHeader, Split, split_first};
 
 /// What a datagram brought, or what became of the association.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Event<'d> {
     /// The handshake is done: both sides have proven that they hold the key.
     Established,
@@ -33,6 +34,30 @@ pub enum Event<'d> {
     /// A client could not get in, and why. An [`Endpoint`](crate::Endpoint) says so; a session that the same address may
     /// have goes on.
     Refused(Error),
+    /// The peer has another address now, has shown that it receives there, and its session goes by it: an
+    /// [`Endpoint`](crate::Endpoint) finds the session by `to` from here on.
+    Moved {
+        /// The way to the peer until now.
+        from: Path,
+        /// The way to the peer from now on.
+        to: Path,
+    },
+    /// Half of what a key may be used for has been used. Connect again some day soon, for a new key.
+    NearLimit(KeyUsage),
+    /// The key has refused as many forged records as it should (RFC 9147 §4.5.3). The session goes on, unless
+    /// [`Config::with_close_at_forgery_limit`] says otherwise: connect again, for a new key.
+    LimitReached(KeyUsage),
+}
+
+/// What wears a key out (RFC 9147 §4.5.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum KeyUsage {
+    /// Records sealed with it. At the [limit](crate::AeadAlgorithm::seal_limit), sending fails with
+    /// [`Error::SealLimitReached`].
+    Seals,
+    /// Forged records refused with it.
+    Forgeries,
 }
 
 /// A client's association with one server, without any I/O: the caller moves the datagrams and tells the time.
@@ -73,6 +98,7 @@ pub enum Event<'d> {
 ///         Event::Data(bytes) => println!("{} bytes", bytes.len()),
 ///         Event::Closed => println!("closed"),
 ///         Event::Failed(error) | Event::Refused(error) => println!("{error}"),
+///         other => println!("{other:?}"),
 ///     }
 /// }
 /// # Ok::<(), dtls_psk::Error>(())
@@ -105,8 +131,7 @@ impl<'a> Connection<'a> {
         now: Instant,
     ) -> Result<Self, Error> {
         config.validate()?;
-        let mut random = [0; RANDOM_LEN];
-        fill_random(rng, &mut random)?;
+        let random = ClientRandom::draw(config, rng)?;
         let session = SessionId::draw(rng)?;
         let context = Context { config, credentials: Credentials::Client(psk) };
         let state = State::Handshake(Handshake::client(&context, random, now)?);
@@ -160,19 +185,18 @@ impl<'a> Connection<'a> {
     }
 
     /// Seals a copy of `payload` into `buf` as one datagram, and returns its length: that of the payload and
-    /// [`RECORD_PREFIX`](crate::RECORD_PREFIX), plus the suite's tag.
+    /// its [`overhead`](Self::overhead).
     ///
     /// # Errors
     /// [`Error::NotConnected`] before the handshake is done and after the end; [`Error::BufferTooSmall`];
-    /// [`Error::PayloadTooLong`] above 16,384 bytes; [`Error::SequenceNumbersExhausted`]; [`Error::CryptoFailed`].
+    /// [`Error::PayloadTooLong`]; [`Error::SealLimitReached`]; [`Error::CryptoFailed`].
     pub fn send(&mut self, payload: &[u8], buf: &mut [u8]) -> Result<usize, Error> {
         let crypto = self.config.crypto();
         self.session()?.send(crypto, payload, buf)
     }
 
     /// Seals the payload that lies at `payload` in `buf`, without copying it, and returns where in `buf` the datagram
-    /// is. There must be [`RECORD_PREFIX`](crate::RECORD_PREFIX) bytes in front of the payload and
-    /// [`RECORD_SUFFIX`](crate::RECORD_SUFFIX) behind it.
+    /// is. There must be as many bytes in front of it and behind it as [`overhead`](Self::overhead) says.
     ///
     /// # Errors
     /// Those of [`send`](Self::send).
@@ -198,6 +222,16 @@ impl<'a> Connection<'a> {
         match &self.state {
             State::Session(session) => session.export(label, context, out),
             State::Handshake(_) => Err(Error::NotConnected),
+        }
+    }
+
+    /// How many bytes a record has in front of its payload, and how many behind it:
+    /// [`RECORD_PREFIX`](crate::RECORD_PREFIX) and the suite's tag; more with a connection ID. `None` while there is no
+    /// session.
+    pub fn overhead(&self) -> Option<(usize, usize)> {
+        match &self.state {
+            State::Session(session) => Some(session.overhead()),
+            State::Handshake(_) => None,
         }
     }
 
@@ -230,15 +264,23 @@ impl<'a> Connection<'a> {
         }
     }
 
+    /// Length in bytes of the connection IDs of the records that arrive.
+    fn connection_id_len(&self) -> usize {
+        match &self.state {
+            State::Session(session) => session.connection_id().len(),
+            State::Handshake(_) => self.config.connection_id_len().unwrap_or(0),
+        }
+    }
+
     fn receive_record<'d>(
         &mut self,
-        header: &RecordHeader,
+        header: &RecordHeader<'_>,
         body: &'d mut [u8],
         now: Instant,
     ) -> Option<Event<'d>> {
         let context = self.context();
         match &mut self.state {
-            State::Session(session) => session.receive(self.config.crypto(), header, body, &mut self.stats),
+            State::Session(session) => session.receive(self.config, header, body, &mut self.stats).event,
             State::Handshake(handshake) => {
                 match handshake.receive(&context, header, body, now, &mut self.stats) {
                     Ok(None) => None,
@@ -277,12 +319,16 @@ impl<'d> Iterator for Incoming<'_, '_, 'd> {
     type Item = Event<'d>;
 
     fn next(&mut self) -> Option<Event<'d>> {
-        while let Some((header, body)) = next_record(&mut self.rest, &mut self.connection.stats) {
+        loop {
+            let id_len = self.connection.connection_id_len();
+            let Some((header, body)) = next_record(&mut self.rest, id_len, &mut self.connection.stats) else {
+                break;
+            };
             if let Some(event) = self.connection.receive_record(&header, body, self.now) {
                 return Some(event);
             }
         }
-        None
+        self.connection.session().ok()?.poll_notice()
     }
 }
 
@@ -290,10 +336,11 @@ impl<'d> Iterator for Incoming<'_, '_, 'd> {
 /// told from the next, the rest of the datagram.
 pub(crate) fn next_record<'d>(
     rest: &mut &'d mut [u8],
+    connection_id_len: usize,
     stats: &mut Stats,
-) -> Option<(RecordHeader, &'d mut [u8])> {
+) -> Option<(RecordHeader<'d>, &'d mut [u8])> {
     while !rest.is_empty() {
-        match split_first(core::mem::take(rest)) {
+        match split_first(core::mem::take(rest), connection_id_len) {
             Some((Split::Record(header, body), behind)) => {
                 *rest = behind;
                 return Some((header, body));

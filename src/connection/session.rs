@@ -2,7 +2,8 @@
 
 use core::ops::Range;
 
-use super::Event;
+use super::{Event, KeyUsage};
+use crate::config::Config;
 use crate::crypto::exporter::Exporter;
 use crate::crypto::provider::CryptoProvider;
 use crate::error::Error;
@@ -12,13 +13,14 @@ use crate::handshake::{self, Established, LastFlight};
 use crate::log::debug;
 use crate::peer::{Peer, SessionId};
 use crate::psk::Identity;
-use crate::record::{ReadState, WriteState};
+use crate::record::{Dropped, Opened, ReadState, WriteState};
 use crate::stats::Stats;
 use crate::wire::Reader;
 use crate::wire::alert::{Alert, AlertDescription, AlertLevel};
 use crate::wire::client_hello::ClientHello;
 use crate::wire::handshake::{Fragment, HandshakeType};
 use crate::wire::record::{ContentType, RecordHeader};
+use crate::wire::return_routability_check::{COOKIE_LEN, Kind, ReturnRoutabilityCheck};
 use crate::wire::version::ProtocolVersion;
 
 /// One session. Long and thin: a server has many of them.
@@ -27,8 +29,12 @@ pub(crate) struct Session {
     identity: Identity,
     read: ReadState,
     write: WriteState,
+    client_random: [u8; 8],
     last_flight: Option<LastFlight>,
+    return_routability_check: bool,
     due: Due,
+    /// Whether the application has heard that the limit of sealed records is near.
+    near_seal_limit: bool,
     state: State,
     #[cfg_attr(not(feature = "exporter"), expect(dead_code, reason = "it is empty then"))]
     exporter: Option<Exporter>,
@@ -40,6 +46,23 @@ struct Due {
     last_flight: bool,
     no_renegotiation: bool,
     close_notify: bool,
+    path_response: Option<[u8; COOKIE_LEN]>,
+}
+
+/// What a record brought.
+#[derive(Default)]
+pub(crate) struct Received<'d> {
+    pub(crate) event: Option<Event<'d>>,
+    /// Whether the peer has authenticated it, and no newer one came before it.
+    pub(crate) is_newest: bool,
+    /// The answer to a return routability check.
+    pub(crate) path_response: Option<[u8; COOKIE_LEN]>,
+}
+
+impl<'d> From<Option<Event<'d>>> for Received<'d> {
+    fn from(event: Option<Event<'d>>) -> Self {
+        Self { event, ..Self::default() }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -51,10 +74,54 @@ enum State {
 
 impl Session {
     pub(crate) fn new(id: SessionId, established: Established) -> Self {
-        let Established { identity, read, write, last_flight, exporter } = established;
+        let Established {
+            identity,
+            read,
+            write,
+            client_random,
+            last_flight,
+            return_routability_check,
+            exporter,
+        } = established;
         // Where this side speaks last, its flight has yet to go out for the first time.
         let due = Due { last_flight: last_flight.is_some(), ..Due::default() };
-        Self { id, identity, read, write, last_flight, due, state: State::Open, exporter }
+        Self {
+            id,
+            identity,
+            read,
+            write,
+            client_random,
+            last_flight,
+            return_routability_check,
+            due,
+            near_seal_limit: false,
+            state: State::Open,
+            exporter,
+        }
+    }
+
+    /// The connection ID that this side asked for; empty for none.
+    pub(crate) fn connection_id(&self) -> &[u8] {
+        self.read.connection_id()
+    }
+
+    /// Whether the peer answers return routability checks.
+    pub(crate) const fn checks_return_routability(&self) -> bool {
+        self.return_routability_check
+    }
+
+    /// How many records were sealed.
+    pub(crate) const fn sealed(&self) -> u64 {
+        self.write.sealed()
+    }
+
+    /// Bytes that a record needs in front of its payload and behind it.
+    pub(crate) const fn overhead(&self) -> (usize, usize) {
+        self.write.overhead()
+    }
+
+    pub(crate) const fn identity(&self) -> Identity {
+        self.identity
     }
 
     pub(crate) fn peer(&self) -> Peer<'_> {
@@ -69,13 +136,13 @@ impl Session {
 
     /// Whether this very hello began the session: a duplicate that comes late.
     pub(crate) fn is_from(&self, hello: &ClientHello<'_>) -> bool {
-        self.last_flight.is_some_and(|flight| hello.random.starts_with(&flight.client_random))
+        hello.random.starts_with(&self.client_random)
     }
 
     /// Whether the session has something to send by itself.
     pub(crate) const fn is_due(&self) -> bool {
-        let Due { last_flight, no_renegotiation, close_notify } = self.due;
-        last_flight || no_renegotiation || close_notify
+        let Due { last_flight, no_renegotiation, close_notify, path_response, .. } = self.due;
+        last_flight || no_renegotiation || close_notify || path_response.is_some()
     }
 
     /// Whether nothing is left to be done but to forget the session.
@@ -91,34 +158,80 @@ impl Session {
     /// Takes one record. Anything that is not authenticated changes nothing but a counter.
     pub(crate) fn receive<'d>(
         &mut self,
-        crypto: &dyn CryptoProvider,
-        header: &RecordHeader,
+        config: &Config<'_>,
+        header: &RecordHeader<'_>,
         body: &'d mut [u8],
         stats: &mut Stats,
-    ) -> Option<Event<'d>> {
+    ) -> Received<'d> {
         if !self.is_open() {
             Stats::count(&mut stats.dropped);
-            return None;
+            return Received::default();
         }
-        let body = match self.read.open(crypto, header, body) {
-            Ok(body) => body,
+        let opened = match self.read.open(config.crypto(), header, body) {
+            Ok(opened) => opened,
             Err(reason) => {
                 reason.count(stats);
-                return None;
+                let event = if reason == Dropped::Forged { self.on_forged(config) } else { None };
+                return event.into();
             }
         };
-        match header.content_type {
-            ContentType::ApplicationData => Some(Event::Data(body)),
-            ContentType::Alert => self.on_alert(body, stats),
+        let Opened { content_type, body, is_newest } = opened;
+        let received = match content_type {
+            ContentType::ApplicationData => Some(Event::Data(body)).into(),
+            ContentType::Alert => self.on_alert(body, stats).into(),
             ContentType::Handshake => {
                 self.on_handshake(body, stats);
-                None
+                Received::default()
             }
-            ContentType::ChangeCipherSpec => {
+            ContentType::ReturnRoutabilityCheck => self.on_return_routability_check(body, stats),
+            ContentType::ChangeCipherSpec | ContentType::Tls12Cid => {
                 Stats::count(&mut stats.dropped);
-                None
+                Received::default()
             }
+        };
+        Received { is_newest, ..received }
+    }
+
+    /// A record that is not the peer's. Each one is a guess, and a key stands only so many (RFC 9147 §4.5.3).
+    fn on_forged(&mut self, config: &Config<'_>) -> Option<Event<'static>> {
+        let limit = config.forgery_limit(self.write.suite().aead());
+        match self.read.forged() {
+            forged if forged == limit / 2 => Some(Event::NearLimit(KeyUsage::Forgeries)),
+            forged if forged == limit && config.closes_at_forgery_limit() => {
+                self.state = State::Closed;
+                self.due = Due { close_notify: true, ..Due::default() };
+                Some(Event::Failed(Error::ForgeryLimitReached))
+            }
+            forged if forged == limit => Some(Event::LimitReached(KeyUsage::Forgeries)),
+            _ => None,
         }
+    }
+
+    /// What the application has to hear of beside what records bring.
+    pub(crate) fn poll_notice(&mut self) -> Option<Event<'static>> {
+        let is_near = self.write.sealed() >= self.write.suite().aead().seal_limit() / 2;
+        let is_news = is_near && !core::mem::replace(&mut self.near_seal_limit, is_near);
+        is_news.then_some(Event::NearLimit(KeyUsage::Seals))
+    }
+
+    /// A challenge is answered at once, to where it came from; which answers are good, the endpoint knows (RFC 9853 §5).
+    fn on_return_routability_check<'d>(&mut self, body: &[u8], stats: &mut Stats) -> Received<'d> {
+        let message = ReturnRoutabilityCheck::parse(body);
+        match message {
+            Ok(Some(ReturnRoutabilityCheck { kind, cookie })) if self.return_routability_check => {
+                match kind {
+                    Kind::Challenge => self.due.path_response = Some(cookie),
+                    Kind::Response => {
+                        return Received { path_response: Some(cookie), ..Received::default() };
+                    }
+                    // Only asked for by the enhanced check, which this side does not do.
+                    Kind::Drop => {}
+                }
+            }
+            Ok(None) if self.return_routability_check => {}
+            _ => Stats::count(&mut stats.dropped),
+        }
+        Received::default()
     }
 
     fn on_alert<'d>(&mut self, body: &[u8], stats: &mut Stats) -> Option<Event<'d>> {
@@ -185,6 +298,13 @@ impl Session {
                 .and_then(|len| len.ok_or(Error::BufferTooSmall { needed }));
             return said(&mut self.due.last_flight, written);
         }
+        if let Some(cookie) = self.due.path_response {
+            let written = self.seal_check(crypto, Kind::Response, cookie, buf);
+            if !matches!(written, Err(Error::BufferTooSmall { .. })) {
+                self.due.path_response = None;
+            }
+            return written.map(Some);
+        }
         let (due, alert) = if self.due.no_renegotiation {
             (&mut self.due.no_renegotiation, Alert::warning(AlertDescription::NO_RENEGOTIATION))
         } else if self.due.close_notify {
@@ -195,6 +315,24 @@ impl Session {
         debug!("-> Alert {:?}", alert.description);
         let written = self.write.seal(crypto, ContentType::Alert, [&alert.to_bytes(), &[]], buf);
         said(due, written)
+    }
+
+    /// Seals a message of the return routability check at the start of `buf`.
+    pub(crate) fn seal_check(
+        &mut self,
+        crypto: &dyn CryptoProvider,
+        kind: Kind,
+        cookie: [u8; COOKIE_LEN],
+        buf: &mut [u8],
+    ) -> Result<usize, Error> {
+        debug!("-> {:?}", kind);
+        let message = ReturnRoutabilityCheck { kind, cookie }.to_bytes();
+        self.write.seal(crypto, ContentType::ReturnRoutabilityCheck, [&message, &[]], buf)
+    }
+
+    /// Length in bytes of the datagram that carries `len` bytes of application data.
+    pub(crate) const fn sealed_len(&self, len: usize) -> usize {
+        self.write.sealed_len(len)
     }
 
     /// Exports keying material.

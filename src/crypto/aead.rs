@@ -1,11 +1,13 @@
 //! The AEAD ciphers of TLS 1.2 as records use them: `GenericAEADCipher` (RFC 5246 §6.2.3.3) with the nonces of RFC 5288
-//! §3 and RFC 6655 §3.
+//! §3 and RFC 6655 §3, and the additional data of RFC 5246 and RFC 9146.
 
 use zeroize::ZeroizeOnDrop;
 
 use super::provider::{AeadError, CryptoProvider, KEY_LEN, NONCE_LEN};
-use crate::CipherSuite;
+use crate::AeadAlgorithm;
+use crate::connection_id::MAX_PEER_CONNECTION_ID_LEN;
 use crate::wire::record::RecordHeader;
+use crate::wire::{BufferFull, Writer};
 
 /// Length in bytes of the nonce's part that travels in each record.
 pub const EXPLICIT_NONCE_LEN: usize = 8;
@@ -26,28 +28,30 @@ impl AeadKey {
     pub fn seal(
         &self,
         crypto: &dyn CryptoProvider,
-        suite: CipherSuite,
-        header: &RecordHeader,
+        algorithm: AeadAlgorithm,
+        header: &RecordHeader<'_>,
         explicit_nonce: [u8; EXPLICIT_NONCE_LEN],
         data: &mut [u8],
         tag: &mut [u8],
     ) -> Result<(), AeadError> {
-        let aad = additional_data(header, data.len())?;
-        crypto.seal(suite, &self.key, &self.nonce(explicit_nonce), &aad, data, tag)
+        let mut aad = [0; MAX_ADDITIONAL_DATA];
+        let aad = additional_data(header, data.len(), &mut aad)?;
+        crypto.seal(algorithm, &self.key, &self.nonce(explicit_nonce), aad, data, tag)
     }
 
     /// Opens `data` in place as the body of the record `header`.
     pub fn open(
         &self,
         crypto: &dyn CryptoProvider,
-        suite: CipherSuite,
-        header: &RecordHeader,
+        algorithm: AeadAlgorithm,
+        header: &RecordHeader<'_>,
         explicit_nonce: [u8; EXPLICIT_NONCE_LEN],
         data: &mut [u8],
         tag: &[u8],
     ) -> Result<(), AeadError> {
-        let aad = additional_data(header, data.len())?;
-        crypto.open(suite, &self.key, &self.nonce(explicit_nonce), &aad, data, tag)
+        let mut aad = [0; MAX_ADDITIONAL_DATA];
+        let aad = additional_data(header, data.len(), &mut aad)?;
+        crypto.open(algorithm, &self.key, &self.nonce(explicit_nonce), aad, data, tag)
     }
 
     fn nonce(&self, explicit: [u8; EXPLICIT_NONCE_LEN]) -> [u8; NONCE_LEN] {
@@ -59,11 +63,36 @@ impl AeadKey {
     }
 }
 
-/// What is authenticated beside the data: epoch, sequence number, type, version, and the plaintext's length (RFC 5246
-/// §6.2.3.3, RFC 6347 §4.1.2.1).
-fn additional_data(header: &RecordHeader, len: usize) -> Result<[u8; 13], AeadError> {
-    let [s0, s1, s2, s3, s4, s5, s6, s7] = header.epoch_and_sequence().to_be_bytes();
-    let [v0, v1] = header.version;
-    let [l0, l1] = u16::try_from(len).map_err(|_| AeadError)?.to_be_bytes();
-    Ok([s0, s1, s2, s3, s4, s5, s6, s7, header.content_type.number(), v0, v1, l0, l1])
+/// The longest additional data: that of a record with the longest connection ID.
+const MAX_ADDITIONAL_DATA: usize = 8 + 3 + 2 + 8 + MAX_PEER_CONNECTION_ID_LEN + 2;
+
+/// What is authenticated beside the data. Without a connection ID: epoch, sequence number, type, version, and the
+/// plaintext's length (RFC 5246 §6.2.3.3, RFC 6347 §4.1.2.1). With one: what RFC 9146 §5.3 says.
+fn additional_data<'b>(
+    header: &RecordHeader<'_>,
+    len: usize,
+    buf: &'b mut [u8; MAX_ADDITIONAL_DATA],
+) -> Result<&'b [u8], AeadError> {
+    let content_type = header.content_type.number();
+    let epoch_and_sequence = header.epoch_and_sequence().to_be_bytes();
+    let mut w = Writer::new(buf);
+    let mut emit = || {
+        if header.connection_id.is_empty() {
+            w.bytes(&epoch_and_sequence)?;
+            w.u8(content_type)?;
+            w.bytes(&header.version)?;
+        } else {
+            // What no record without a connection ID begins with: a placeholder for its number.
+            w.bytes(&[0xFF; 8])?;
+            w.u8(content_type)?;
+            w.u8(u8::try_from(header.connection_id.len()).map_err(|_| BufferFull)?)?;
+            w.u8(content_type)?;
+            w.bytes(&header.version)?;
+            w.bytes(&epoch_and_sequence)?;
+            w.bytes(header.connection_id)?;
+        }
+        w.u16(u16::try_from(len).map_err(|_| BufferFull)?)
+    };
+    emit().map_err(|_| AeadError)?;
+    Ok(w.written())
 }

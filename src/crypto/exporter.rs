@@ -58,7 +58,8 @@ impl Exporter {
         match context {
             None => prf.expand(label, &randoms, out),
             Some(context) => {
-                let len = u16::try_from(context.len()).map_err(|_| Error::PayloadTooLong)?;
+                let len = u16::try_from(context.len())
+                    .map_err(|_| Error::PayloadTooLong { max: u16::MAX.into() })?;
                 prf.expand(label, &[client, server, &len.to_be_bytes(), context], out);
             }
         }

@@ -1,8 +1,9 @@
-//! Cipher suites at work: AEAD and nonces, the PRF of DTLS 1.2, constant-time comparison.
+//! Cipher suites at work: AEAD and nonces and their limits, the PRF of DTLS 1.2, constant-time comparison.
 
 pub mod aead;
 pub mod exporter;
 pub mod hmac;
+pub mod limits;
 pub mod prf;
 pub mod provider;
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The seam where a board's AES peripheral can stand in for the software.
 
-use crate::CipherSuite;
+use crate::AeadAlgorithm;
 
 /// Length in bytes of an AES-128 key.
 pub const KEY_LEN: usize = 16;
@@ -23,13 +23,13 @@ pub struct AeadError;
 ///
 /// A peripheral that is shared with other code sits behind whatever lock the platform has, as the methods take `&self`.
 pub trait CryptoProvider: Sync {
-    /// Encrypts `data` in place and writes its tag, [`CipherSuite::tag_len`] bytes long, to `tag`.
+    /// Encrypts `data` in place and writes its tag, [`AeadAlgorithm::tag_len`] bytes long, to `tag`.
     ///
     /// # Errors
     /// [`AeadError`] when the cipher cannot do it. What `data` holds afterwards is thrown away.
     fn seal(
         &self,
-        suite: CipherSuite,
+        algorithm: AeadAlgorithm,
         key: &[u8; KEY_LEN],
         nonce: &[u8; NONCE_LEN],
         aad: &[u8],
@@ -43,7 +43,7 @@ pub trait CryptoProvider: Sync {
     /// [`AeadError`] when the tag does not fit. `data` must then not hold the plaintext.
     fn open(
         &self,
-        suite: CipherSuite,
+        algorithm: AeadAlgorithm,
         key: &[u8; KEY_LEN],
         nonce: &[u8; NONCE_LEN],
         aad: &[u8],
@@ -64,35 +64,35 @@ type Ccm<Tag> = ccm::Ccm<aes::Aes128, Tag, ccm::consts::U12>;
 impl CryptoProvider for RustCrypto {
     fn seal(
         &self,
-        suite: CipherSuite,
+        algorithm: AeadAlgorithm,
         key: &[u8; KEY_LEN],
         nonce: &[u8; NONCE_LEN],
         aad: &[u8],
         data: &mut [u8],
         tag: &mut [u8],
     ) -> Result<(), AeadError> {
-        match suite {
-            CipherSuite::Aes128Ccm8 => seal::<Ccm<ccm::consts::U8>>(key, nonce, aad, data, tag),
-            CipherSuite::Aes128Ccm => seal::<Ccm<ccm::consts::U16>>(key, nonce, aad, data, tag),
+        match algorithm {
+            AeadAlgorithm::Aes128Ccm8 => seal::<Ccm<ccm::consts::U8>>(key, nonce, aad, data, tag),
+            AeadAlgorithm::Aes128Ccm => seal::<Ccm<ccm::consts::U16>>(key, nonce, aad, data, tag),
             #[cfg(feature = "aes-gcm")]
-            CipherSuite::Aes128Gcm => seal::<aes_gcm::Aes128Gcm>(key, nonce, aad, data, tag),
+            AeadAlgorithm::Aes128Gcm => seal::<aes_gcm::Aes128Gcm>(key, nonce, aad, data, tag),
         }
     }
 
     fn open(
         &self,
-        suite: CipherSuite,
+        algorithm: AeadAlgorithm,
         key: &[u8; KEY_LEN],
         nonce: &[u8; NONCE_LEN],
         aad: &[u8],
         data: &mut [u8],
         tag: &[u8],
     ) -> Result<(), AeadError> {
-        match suite {
-            CipherSuite::Aes128Ccm8 => open::<Ccm<ccm::consts::U8>>(key, nonce, aad, data, tag),
-            CipherSuite::Aes128Ccm => open::<Ccm<ccm::consts::U16>>(key, nonce, aad, data, tag),
+        match algorithm {
+            AeadAlgorithm::Aes128Ccm8 => open::<Ccm<ccm::consts::U8>>(key, nonce, aad, data, tag),
+            AeadAlgorithm::Aes128Ccm => open::<Ccm<ccm::consts::U16>>(key, nonce, aad, data, tag),
             #[cfg(feature = "aes-gcm")]
-            CipherSuite::Aes128Gcm => open::<aes_gcm::Aes128Gcm>(key, nonce, aad, data, tag),
+            AeadAlgorithm::Aes128Gcm => open::<aes_gcm::Aes128Gcm>(key, nonce, aad, data, tag),
         }
     }
 }

@@ -3,9 +3,10 @@
 use core::net::IpAddr;
 use core::time::Duration;
 
-use super::pool::{Entry, Path, Pool};
-use crate::connection::Session;
+use super::pool::{Entry, Pool};
+use super::sessions::Sessions;
 use crate::handshake::Handshake;
+use crate::path::Path;
 use crate::time::Instant;
 
 /// The slot that a handshake from `path` may take over in a full pool; `None` when the newcomer has to try again.
@@ -50,11 +51,11 @@ pub(super) fn handshake_to_evict<const H: usize>(
 /// The session that has to go before `identity` may have one more: the longest idle one of its own when it holds as
 /// many as it may, else the longest idle one of all when the pool is full.
 pub(super) fn session_to_evict<const S: usize>(
-    pool: &Pool<Session, S>,
+    pool: &Sessions<S>,
     identity: &[u8],
     per_identity: usize,
 ) -> Option<u16> {
-    let own = || pool.iter().filter(|(_, entry)| entry.value.peer().identity == identity);
+    let own = || pool.iter().filter(|(_, entry)| entry.value.session.peer().identity == identity);
     if own().count() >= per_identity {
         own().min_by_key(|(_, entry)| entry.touched).map(|(at, _)| at)
     } else if pool.is_full() {

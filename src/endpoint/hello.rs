@@ -1,14 +1,16 @@
 //! Clients that say hello: who has to repeat a cookie first, and who gets a handshake.
 
 use core::cmp::Ordering;
+use core::hash::BuildHasher;
 
 use rand_core::TryCryptoRng;
 
-use super::pool::Path;
 use super::{Endpoint, admission};
+use crate::connection_id::OwnConnectionId;
 use crate::error::Error;
 use crate::handshake::{Handshake, HelloReply, MAX_HELLO_VERIFY_REQUESTS, ServerRandom};
 use crate::log::{debug, info};
+use crate::path::Path;
 use crate::stats::Stats;
 use crate::time::Instant;
 use crate::wire::Reader;
@@ -23,7 +25,7 @@ impl<const H: usize, const S: usize> Endpoint<'_, H, S> {
     /// Why a client with a good cookie cannot be served.
     pub(super) fn on_client_hello<R: TryCryptoRng + ?Sized>(
         &mut self,
-        header: &RecordHeader,
+        header: &RecordHeader<'_>,
         body: &[u8],
         path: Path,
         rng: &mut R,
@@ -44,7 +46,7 @@ impl<const H: usize, const S: usize> Endpoint<'_, H, S> {
             return Ok(());
         };
         debug!("<- ClientHello (message {}, cookie of {} bytes)", fragment.message_seq, hello.cookie.len());
-        let hash = self.hash(&path);
+        let hash = self.hash_keys.hash_one(path);
         let before = self.storage.handshakes.find(hash, &path);
         let entry = before.and_then(|at| self.storage.handshakes.get_mut(at));
         let age = entry.and_then(|entry| {
@@ -67,14 +69,18 @@ impl<const H: usize, const S: usize> Endpoint<'_, H, S> {
         }
 
         let sessions = &self.storage.sessions;
-        let session = sessions.find(hash, &path).and_then(|at| sessions.get(at));
+        let session = sessions.at(&self.hash_keys, &path);
         // A late copy of the hello that began the session, or of one before the handshake's.
-        if age == Some(Ordering::Less) || session.is_some_and(|entry| entry.value.is_from(&hello)) {
+        if age == Some(Ordering::Less) || session.is_some_and(|entry| entry.value.session.is_from(&hello)) {
             Stats::count(&mut self.stats.dropped);
             return Ok(());
         }
-        let random = ServerRandom::draw(rng)?;
-        match Handshake::server(&self.context(), &fragment, &hello, header, random, now) {
+        let connection_id = match self.config.connection_id_len() {
+            Some(len) if hello.extensions.connection_id.is_some() => Some(self.draw_connection_id(len, rng)?),
+            _ => None,
+        };
+        let random = ServerRandom::draw(rng, connection_id)?;
+        match Handshake::server(&self.context(), self.store, &fragment, &hello, header, random, now) {
             Ok(handshake) => {
                 self.admit(hash, path, before, handshake, now);
                 Ok(())
@@ -86,6 +92,29 @@ impl<const H: usize, const S: usize> Endpoint<'_, H, S> {
                 Err(error)
             }
         }
+    }
+
+    /// A connection ID that no other peer has been asked for.
+    fn draw_connection_id<R: TryCryptoRng + ?Sized>(
+        &self,
+        len: usize,
+        rng: &mut R,
+    ) -> Result<OwnConnectionId, Error> {
+        let mut id = OwnConnectionId::draw(len, rng)?;
+        // There are more of them than peers, so the search ends.
+        for _ in 0..H + S {
+            let in_handshakes = || {
+                self.storage.handshakes.iter().any(|(_, entry)| entry.value.connection_id() == id.as_bytes())
+            };
+            if id.is_empty()
+                || self.storage.sessions.find_by_id(&self.hash_keys, id.as_bytes()).is_none()
+                    && !in_handshakes()
+            {
+                break;
+            }
+            id = id.next();
+        }
+        Ok(id)
     }
 
     /// Finds a slot for a handshake, in the place of `before` where the client starts anew.

@@ -2,28 +2,33 @@
 
 mod admission;
 mod hello;
+mod incoming;
+mod index;
+mod moving;
 mod pool;
+mod sessions;
 
-pub use pool::Path;
+pub use incoming::EndpointIncoming;
 
-use core::hash::{Hash, Hasher};
+use core::hash::BuildHasher;
 use core::ops::Range;
 
 use rand_core::TryCryptoRng;
 use siphasher::sip::SipHasher13;
 
-use self::pool::Pool;
+use self::pool::{Entry, Pool};
+use self::sessions::{Member, Sessions};
 use crate::config::Config;
-use crate::connection::{Event, Session, next_record};
-use crate::error::Error;
-use crate::handshake::{Context, CookieJar, Credentials, Established, Handshake, HelloReply, fill_random};
+use crate::connection::Session;
+use crate::error::{ConfigField, Error};
+use crate::handshake::{Context, CookieJar, Credentials, Handshake, HelloReply, fill_random};
 use crate::log::info;
+use crate::path::Path;
 use crate::peer::{Peer, SessionId};
 use crate::psk::PskStore;
 use crate::stats::Stats;
 use crate::time::Instant;
-use crate::wire::handshake::HandshakeType;
-use crate::wire::record::{ContentType, RecordHeader};
+use crate::wire::return_routability_check::Kind;
 
 /// No session is due.
 const NONE_DUE: u16 = u16::MAX;
@@ -44,14 +49,14 @@ const NONE_DUE: u16 = u16::MAX;
 /// ```
 pub struct Storage<const H: usize, const S: usize> {
     handshakes: Pool<Handshake, H>,
-    sessions: Pool<Session, S>,
+    sessions: Sessions<S>,
 }
 
 impl<const H: usize, const S: usize> Storage<H, S> {
     /// Empty storage.
     pub const fn new() -> Self {
         const { assert!(H <= 256, "Storage<H, S>: H, the handshakes at once, is 256 at most") }
-        Self { handshakes: Pool::new(), sessions: Pool::new() }
+        Self { handshakes: Pool::new(), sessions: Sessions::new() }
     }
 }
 
@@ -85,6 +90,9 @@ impl<const H: usize, const S: usize> Default for Storage<H, S> {
 /// * A full session pool gives up the session that carried data the longest ago. One identity may hold
 ///   [`Config::with_sessions_per_identity`] of them, half of the pool unless you say otherwise; beyond that its own
 ///   longest idle one goes.
+/// * With [connection IDs](Config::with_connection_id), a session is found by its own, wherever its records come from. What
+///   the application calls it by stays the path that it began with, until the peer has shown that it receives at its new
+///   address, and [`Event::Moved`](crate::Event::Moved) says so.
 /// * A client that comes again from the same address, because it lost its state, gets a handshake beside its old
 ///   session. The session is replaced only once the client has proven its key (RFC 6347 §4.2.8).
 ///
@@ -112,6 +120,7 @@ impl<const H: usize, const S: usize> Default for Storage<H, S> {
 ///         Event::Data(bytes) => println!("{} bytes", bytes.len()),
 ///         Event::Closed => println!("closed"),
 ///         Event::Failed(error) | Event::Refused(error) => println!("{error}"),
+///         other => println!("{other:?}"),
 ///     }
 /// }
 /// while let Some((len, path)) = endpoint.poll_transmit(&mut datagram)? {
@@ -124,7 +133,7 @@ pub struct Endpoint<'a, const H: usize, const S: usize> {
     store: &'a dyn PskStore,
     storage: &'a mut Storage<H, S>,
     cookies: CookieJar,
-    hash_key: [u8; 16],
+    hash_keys: HashKeys,
     next_session: SessionId,
     /// An answer to a client that nothing is kept for. The next one takes its place, as that client will ask again.
     reply: Option<(HelloReply, Path)>,
@@ -132,7 +141,20 @@ pub struct Endpoint<'a, const H: usize, const S: usize> {
     handshakes_due: bool,
     /// The first slot whose session may have something to send.
     sessions_due_from: u16,
+    /// No peer on the move has to be looked at before.
+    moving_at: Option<Instant>,
     stats: Stats,
+}
+
+/// What makes it impossible to aim at one bucket of a hash table.
+struct HashKeys([u8; 16]);
+
+impl BuildHasher for HashKeys {
+    type Hasher = SipHasher13;
+
+    fn build_hasher(&self) -> SipHasher13 {
+        SipHasher13::new_with_key(&self.0)
+    }
 }
 
 impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
@@ -147,10 +169,16 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
         rng: &mut R,
     ) -> Result<Self, Error> {
         config.validate()?;
+        // Twice as many connection IDs as there may be peers, so that a free one is found soon.
+        if let Some(len @ 1..) = config.connection_id_len()
+            && 1_u64.checked_shl(8 * len as u32).is_some_and(|ids| ids < 2 * (H + S) as u64)
+        {
+            return Err(Error::InvalidConfig(ConfigField::ConnectionId));
+        }
         storage.handshakes.clear();
         storage.sessions.clear();
-        let mut hash_key = [0; 16];
-        fill_random(rng, &mut hash_key)?;
+        let mut hash_keys = HashKeys([0; 16]);
+        fill_random(rng, &mut hash_keys.0)?;
         let cookies = CookieJar::new(rng)?;
         let next_session = SessionId::draw(rng)?;
         let stats = Stats::default();
@@ -159,23 +187,18 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
             store,
             storage,
             cookies,
-            hash_key,
+            hash_keys,
             next_session,
             reply: None,
             handshakes_due: false,
             sessions_due_from: NONE_DUE,
+            moving_at: None,
             stats,
         })
     }
 
     const fn context(&self) -> Context<'a> {
         Context { config: self.config, credentials: Credentials::Server(self.store) }
-    }
-
-    fn hash(&self, path: &Path) -> u64 {
-        let mut hasher = SipHasher13::new_with_key(&self.hash_key);
-        path.hash(&mut hasher);
-        hasher.finish()
     }
 
     /// Takes a datagram that came by `path`. Go through the [`EndpointIncoming`] until it returns `None`: records that
@@ -187,7 +210,7 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
         rng: &'r mut R,
         now: Instant,
     ) -> EndpointIncoming<'e, 'a, 'd, 'r, R, H, S> {
-        EndpointIncoming { endpoint: self, rest: datagram, path, rng, now }
+        EndpointIncoming::new(self, datagram, path, rng, now)
     }
 
     /// Writes the next datagram to send into `buf`, and returns its length and where it goes; `None` when there is none
@@ -237,12 +260,12 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
                 continue;
             };
             self.sessions_due_from = at;
-            let written = entry.value.poll_transmit(self.config.crypto(), buf);
+            let written = transmit_member(entry, self.config, &self.cookies, buf);
             if let Err(error @ Error::BufferTooSmall { .. }) = written {
                 return Err(error);
             }
-            let path = entry.path;
-            if entry.value.is_over() {
+            let path = entry.destination();
+            if entry.value.session.is_over() {
                 sessions.remove(at);
             }
             // Where the provider fails, one peer is not told. The others are.
@@ -256,13 +279,17 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
 
     /// When to call [`handle_timeout`](Self::handle_timeout) at the latest; `None` while there is nothing to wait for.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.storage.handshakes.iter().filter_map(|(_, entry)| entry.value.poll_timeout()).min()
+        let handshakes = self.storage.handshakes.iter().filter_map(|(_, entry)| entry.value.poll_timeout());
+        handshakes.chain(self.moving_at).min()
     }
 
     /// Does what is due at `now`: sends flights again, and gives handshakes up. Each one given up is returned with the
     /// reason; call until it returns `None`. Calling it early does no harm.
     pub fn handle_timeout(&mut self, now: Instant) -> Option<(Path, Error)> {
         self.handshakes_due = true;
+        if self.moving_at.is_some_and(|at| at <= now) {
+            self.check_again(now);
+        }
         let context = self.context();
         let handshakes = &mut self.storage.handshakes;
         for at in handshakes.slots() {
@@ -280,20 +307,37 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
         None
     }
 
-    /// Seals a copy of `payload` for the peer at `path` into `buf` as one datagram, and returns its length: that of the
-    /// payload and [`RECORD_PREFIX`](crate::RECORD_PREFIX), plus the suite's tag.
+    /// Challenges peers on the move again, and gives up on addresses that do not answer.
+    fn check_again(&mut self, now: Instant) {
+        self.moving_at = None;
+        self.sessions_due_from = 0;
+        for entry in self.storage.sessions.iter_mut() {
+            if let Some(moving) = &mut entry.value.moving
+                && !moving.handle_timeout(now)
+            {
+                info!("the peer of {} does not answer at {}", entry.path.remote, moving.to.remote);
+                Stats::count(&mut self.stats.moves_failed);
+                entry.value.moving = None;
+            }
+            let next = entry.value.moving.as_ref().and_then(|moving| moving.poll_timeout());
+            self.moving_at = self.moving_at.into_iter().chain(next).min();
+        }
+    }
+
+    /// Seals a copy of `payload` for the peer at `path` into `buf` as one datagram. Returns its length, that of the payload
+    /// and its [`overhead`](Self::overhead), and the way it has to go: `path`, unless the peer is moving from there.
     ///
     /// # Errors
     /// [`Error::NotConnected`] when there is no session by this path; [`Error::BufferTooSmall`];
-    /// [`Error::PayloadTooLong`] above 16,384 bytes; [`Error::SequenceNumbersExhausted`]; [`Error::CryptoFailed`].
-    pub fn send(&mut self, path: &Path, payload: &[u8], buf: &mut [u8]) -> Result<usize, Error> {
+    /// [`Error::PayloadTooLong`]; [`Error::AddressNotProven`]; [`Error::SealLimitReached`]; [`Error::CryptoFailed`].
+    pub fn send(&mut self, path: &Path, payload: &[u8], buf: &mut [u8]) -> Result<(usize, Path), Error> {
         let crypto = self.config.crypto();
-        self.session(path)?.send(crypto, payload, buf)
+        self.transmit(path, payload.len(), |session| session.send(crypto, payload, buf))
     }
 
-    /// Seals the payload that lies at `payload` in `buf` for the peer at `path`, without copying it, and returns where
-    /// in `buf` the datagram is. There must be [`RECORD_PREFIX`](crate::RECORD_PREFIX) bytes in front of the payload and
-    /// [`RECORD_SUFFIX`](crate::RECORD_SUFFIX) behind it.
+    /// Seals the payload that lies at `payload` in `buf` for the peer at `path`, without copying it. Returns where in `buf`
+    /// the datagram is, and the way it has to go. There must be as many bytes in front of the payload and behind it as
+    /// [`overhead`](Self::overhead) says.
     ///
     /// # Errors
     /// Those of [`send`](Self::send).
@@ -302,9 +346,37 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
         path: &Path,
         buf: &mut [u8],
         payload: Range<usize>,
-    ) -> Result<Range<usize>, Error> {
+    ) -> Result<(Range<usize>, Path), Error> {
         let crypto = self.config.crypto();
-        self.session(path)?.seal_in_place(crypto, buf, payload)
+        self.transmit(path, payload.len(), |session| session.seal_in_place(crypto, buf, payload))
+    }
+
+    /// Has the session at `path` seal `len` bytes, if so many may go where its peer is.
+    fn transmit<T>(
+        &mut self,
+        path: &Path,
+        len: usize,
+        seal: impl FnOnce(&mut Session) -> Result<T, Error>,
+    ) -> Result<(T, Path), Error> {
+        let at = self.storage.sessions.find(&self.hash_keys, path).ok_or(Error::NotConnected)?;
+        let entry = self.storage.sessions.get_mut(at).ok_or(Error::NotConnected)?;
+        let destination = entry.destination();
+        let Member { session, moving } = &mut entry.value;
+        let len = session.sealed_len(len);
+        if moving.as_ref().is_some_and(|moving| !moving.allows(len)) {
+            return Err(Error::AddressNotProven);
+        }
+        let sealed = seal(session)?;
+        if let Some(moving) = moving {
+            moving.on_sent(len);
+        }
+        Ok((sealed, destination))
+    }
+
+    /// How many bytes a record for the peer at `path` has in front of its payload, and how many behind it, as
+    /// [`Connection::overhead`](crate::Connection::overhead) says it.
+    pub fn overhead(&self, path: &Path) -> Option<(usize, usize)> {
+        self.open_session(path).map(Session::overhead)
     }
 
     /// Fills `out` with keying material for another protocol (RFC 5705), as
@@ -323,12 +395,24 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
         self.open_session(path).ok_or(Error::NotConnected)?.export(label, context, out)
     }
 
+    /// The application has seen that the peer at `path` receives at the address that its newest record came from: what it
+    /// answered could not be known without having got it (CoAP's Echo option, RFC 9175). As if the peer had answered a
+    /// return routability check, its session goes by that address from here on, which is returned; `None` when the peer
+    /// has not moved.
+    ///
+    /// For peers that do not know RFC 9853. Without one or the other, no more than three times as many bytes go to the new
+    /// address as came from there.
+    pub fn prove_address(&mut self, path: &Path) -> Option<Path> {
+        let at = self.storage.sessions.find(&self.hash_keys, path)?;
+        self.move_session(at).map(|(_, to)| to)
+    }
+
     /// Closes the session at `path`, if there is one: the next [`poll_transmit`](Self::poll_transmit) says close_notify.
     pub fn close(&mut self, path: &Path) {
-        if let Some(at) = self.storage.sessions.find(self.hash(path), path)
+        if let Some(at) = self.storage.sessions.find(&self.hash_keys, path)
             && let Some(entry) = self.storage.sessions.get_mut(at)
         {
-            entry.value.close();
+            entry.value.session.close();
             self.sessions_due_from = self.sessions_due_from.min(at);
         }
     }
@@ -337,7 +421,7 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
     pub fn close_all(&mut self) {
         self.storage.handshakes.clear();
         self.reply = None;
-        self.storage.sessions.iter_mut().for_each(|entry| entry.value.close());
+        self.storage.sessions.iter_mut().for_each(|entry| entry.value.session.close());
         self.sessions_due_from = 0;
     }
 
@@ -351,8 +435,8 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
             }
         }
         for entry in self.storage.sessions.iter_mut() {
-            if entry.value.peer().identity == identity {
-                entry.value.close();
+            if entry.value.session.peer().identity == identity {
+                entry.value.session.close();
                 self.sessions_due_from = 0;
             }
         }
@@ -364,14 +448,14 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
     }
 
     fn open_session(&self, path: &Path) -> Option<&Session> {
-        let at = self.storage.sessions.find(self.hash(path), path)?;
-        self.storage.sessions.get(at).map(|entry| &entry.value).filter(|session| session.is_open())
+        let entry = self.storage.sessions.at(&self.hash_keys, path)?;
+        Some(&entry.value.session).filter(|session| session.is_open())
     }
 
-    /// Every open session, in no order.
+    /// Every open session, in no order. One that is without a path, because another peer is there now, comes with its last.
     pub fn sessions(&self) -> impl Iterator<Item = (Path, Peer<'_>)> {
-        let open = self.storage.sessions.iter().filter(|(_, entry)| entry.value.is_open());
-        open.map(|(_, entry)| (entry.path, entry.value.peer()))
+        let open = self.storage.sessions.iter().filter(|(_, entry)| entry.value.session.is_open());
+        open.map(|(_, entry)| (entry.path, entry.value.session.peer()))
     }
 
     /// How many handshakes are in progress.
@@ -383,115 +467,29 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
     pub const fn stats(&self) -> Stats {
         self.stats
     }
+}
 
-    fn session(&mut self, path: &Path) -> Result<&mut Session, Error> {
-        let at = self.storage.sessions.find(self.hash(path), path).ok_or(Error::NotConnected)?;
-        self.storage.sessions.get_mut(at).map(|entry| &mut entry.value).ok_or(Error::NotConnected)
+/// Writes one datagram of those that a session sends by itself, or that ask its peer for a sign of life.
+fn transmit_member(
+    entry: &mut Entry<Member>,
+    config: &Config<'_>,
+    cookies: &CookieJar,
+    buf: &mut [u8],
+) -> Result<Option<usize>, Error> {
+    let Member { session, moving } = &mut entry.value;
+    let written = match moving {
+        Some(moving) if moving.is_due() => {
+            let cookie = cookies.path_challenge(session.peer().session, session.sealed(), &moving.to);
+            let len = session.seal_check(config.crypto(), Kind::Challenge, cookie, buf)?;
+            moving.on_challenge(cookie);
+            Some(len)
+        }
+        _ => session.poll_transmit(config.crypto(), buf)?,
+    };
+    if let (Some(len), Some(moving)) = (written, moving) {
+        moving.on_sent(len);
     }
-
-    /// A record goes to the handshake or to the session that it can only be meant for.
-    fn receive_record<'d, R: TryCryptoRng + ?Sized>(
-        &mut self,
-        header: &RecordHeader,
-        body: &'d mut [u8],
-        path: Path,
-        rng: &mut R,
-        now: Instant,
-    ) -> Option<Event<'d>> {
-        if header.epoch == 0
-            && header.content_type == ContentType::Handshake
-            && body.first() == Some(&HandshakeType::ClientHello.number())
-        {
-            return self.on_client_hello(header, body, path, rng, now).err().map(Event::Refused);
-        }
-        let hash = self.hash(&path);
-        let session = self.storage.sessions.find(hash, &path);
-        let handshake = self.storage.handshakes.find(hash, &path).filter(|at| {
-            let entry = self.storage.handshakes.get(*at);
-            let awaits_finished = entry.is_some_and(|entry| entry.value.awaits_finished());
-            // Beside a session, only a handshake record can be meant for the handshake that awaits its Finished.
-            let may_be_finished = session.is_none() || header.content_type == ContentType::Handshake;
-            header.epoch == 0 || awaits_finished && may_be_finished
-        });
-        match (handshake, session) {
-            (Some(at), _) => self.receive_in_handshake(header, body, path, at, now),
-            (None, Some(at)) => self.receive_in_session(header, body, at, now),
-            (None, None) => {
-                Stats::count(&mut self.stats.dropped);
-                None
-            }
-        }
-    }
-
-    fn receive_in_handshake<'d>(
-        &mut self,
-        header: &RecordHeader,
-        body: &mut [u8],
-        path: Path,
-        at: u16,
-        now: Instant,
-    ) -> Option<Event<'d>> {
-        let context = self.context();
-        let entry = self.storage.handshakes.get_mut(at)?;
-        self.handshakes_due = true;
-        match entry.value.receive(&context, header, body, now, &mut self.stats) {
-            Ok(None) => None,
-            Ok(Some(established)) => {
-                self.storage.handshakes.remove(at);
-                self.establish(path, established, now);
-                Some(Event::Established)
-            }
-            Err(error) => {
-                Stats::count(&mut self.stats.handshakes_failed);
-                info!("the handshake with {} failed: {}", path.remote, error);
-                Some(Event::Refused(error))
-            }
-        }
-    }
-
-    fn receive_in_session<'d>(
-        &mut self,
-        header: &RecordHeader,
-        body: &'d mut [u8],
-        at: u16,
-        now: Instant,
-    ) -> Option<Event<'d>> {
-        let entry = self.storage.sessions.get_mut(at)?;
-        let event = entry.value.receive(self.config.crypto(), header, body, &mut self.stats);
-        if entry.value.is_due() {
-            self.sessions_due_from = self.sessions_due_from.min(at);
-        }
-        match &event {
-            Some(Event::Data(_)) => entry.touched = now,
-            Some(Event::Failed(_)) => {
-                self.storage.sessions.remove(at);
-            }
-            _ => {}
-        }
-        event
-    }
-
-    /// Makes a session of a handshake that succeeded, in the place of the one that the same path had.
-    fn establish(&mut self, path: Path, established: Established, now: Instant) {
-        let hash = self.hash(&path);
-        let sessions = &mut self.storage.sessions;
-        if let Some(at) = sessions.find(hash, &path) {
-            sessions.remove(at);
-        }
-        let per_identity = self.config.sessions_per_identity().unwrap_or(S / 2).max(1);
-        let identity = established.identity.as_bytes();
-        if let Some(at) = admission::session_to_evict(sessions, identity, per_identity) {
-            sessions.remove(at);
-            Stats::count(&mut self.stats.sessions_evicted);
-        }
-        let session = Session::new(self.next_session.take(), established);
-        info!("established: {}, from {}", session.peer(), path.remote);
-        // One slot is free now, as a full pool evicts.
-        if let Some(at) = sessions.insert(hash, path, now, session) {
-            // The last flight goes out.
-            self.sessions_due_from = self.sessions_due_from.min(at);
-        }
-    }
+    Ok(written)
 }
 
 impl<const H: usize, const S: usize> Drop for Endpoint<'_, H, S> {
@@ -499,43 +497,5 @@ impl<const H: usize, const S: usize> Drop for Endpoint<'_, H, S> {
     fn drop(&mut self) {
         self.storage.handshakes.clear();
         self.storage.sessions.clear();
-    }
-}
-
-/// The records of one datagram, on their way through an [`Endpoint`]: an iterator over what they brought.
-#[must_use = "records that are not looked at are lost"]
-pub struct EndpointIncoming<'e, 'a, 'd, 'r, R: ?Sized, const H: usize, const S: usize> {
-    endpoint: &'e mut Endpoint<'a, H, S>,
-    rest: &'d mut [u8],
-    path: Path,
-    rng: &'r mut R,
-    now: Instant,
-}
-
-impl<R: ?Sized, const H: usize, const S: usize> EndpointIncoming<'_, '_, '_, '_, R, H, S> {
-    /// How many bytes of the datagram, counted from its end, have not been looked at.
-    pub const fn remaining(&self) -> usize {
-        self.rest.len()
-    }
-
-    /// The peer that the datagram came from, as soon as there is a session with it.
-    pub fn peer(&self) -> Option<Peer<'_>> {
-        self.endpoint.peer(&self.path)
-    }
-}
-
-impl<'d, R: TryCryptoRng + ?Sized, const H: usize, const S: usize> Iterator
-    for EndpointIncoming<'_, '_, 'd, '_, R, H, S>
-{
-    type Item = Event<'d>;
-
-    fn next(&mut self) -> Option<Event<'d>> {
-        while let Some((header, body)) = next_record(&mut self.rest, &mut self.endpoint.stats) {
-            let event = self.endpoint.receive_record(&header, body, self.path, self.rng, self.now);
-            if event.is_some() {
-                return event;
-            }
-        }
-        None
     }
 }

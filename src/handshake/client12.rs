@@ -1,9 +1,12 @@
 //! The client's side of the DTLS 1.2 handshake (RFC 6347 §4.2, RFC 4279 §2).
 
-use super::keys12::{Agreed, Keys};
+use super::keys12::{Agreed, MasterSecret, PremasterSecret, Side};
 use super::transcript::Transcript;
-use super::{Context, Core, Credentials, Established, Message, Pending, State};
+use super::{Context, Core, Credentials, Established, Message, Pending, State, fill_random};
+use rand_core::TryCryptoRng;
+
 use crate::config::Config;
+use crate::connection_id::{OwnConnectionId, PeerConnectionId};
 use crate::crypto;
 use crate::error::{Error, PeerMisbehaved};
 use crate::psk::{Identity, Psk};
@@ -14,6 +17,8 @@ use crate::wire::extension::Extensions;
 use crate::wire::finished::Finished;
 use crate::wire::handshake::HandshakeType;
 use crate::wire::hello_verify_request::HelloVerifyRequest;
+use crate::wire::max_fragment_length::MaxFragmentLength;
+use crate::wire::record::MAX_RECORD_SIZE;
 use crate::wire::server_hello::ServerHello;
 use crate::wire::server_key_exchange::ServerKeyExchange;
 use crate::wire::suite::{CipherSuite, EMPTY_RENEGOTIATION_INFO_SCSV};
@@ -26,19 +31,35 @@ pub(crate) const MAX_HELLO_VERIFY_REQUESTS: u16 = 4;
 /// Longest body in bytes of a ClientHello: version, random, no session id, the longest cookie, every suite and the SCSV,
 /// one compression method, and the extensions.
 pub(super) const MAX_HELLO_LEN: usize =
-    2 + RANDOM_LEN + 1 + (1 + 255) + 2 + 2 * (CipherSuite::ALL.len() + 1) + 2 + 2 + 4;
+    2 + RANDOM_LEN + 1 + (1 + 255) + 2 + 2 * (CipherSuite::ALL.len() + 1) + 2 + Config::MAX_EXTENSIONS_LEN;
+
+/// What a client draws for one handshake.
+#[derive(Clone, Copy)]
+pub(crate) struct ClientRandom {
+    random: [u8; RANDOM_LEN],
+    connection_id: OwnConnectionId,
+}
+
+impl ClientRandom {
+    pub(crate) fn draw<R: TryCryptoRng + ?Sized>(config: &Config<'_>, rng: &mut R) -> Result<Self, Error> {
+        let mut random = [0; RANDOM_LEN];
+        fill_random(rng, &mut random)?;
+        let connection_id = OwnConnectionId::draw(config.connection_id_len().unwrap_or(0), rng)?;
+        Ok(Self { random, connection_id })
+    }
+}
 
 /// What the ClientHello is encoded from.
 #[derive(Clone, Copy)]
 pub(super) struct Hello {
-    random: [u8; RANDOM_LEN],
+    random: ClientRandom,
     cookie: [u8; 255],
     cookie_len: u8,
     hello_verify_requests: u16,
 }
 
 impl Hello {
-    pub(super) const fn new(random: [u8; RANDOM_LEN]) -> Self {
+    pub(super) const fn new(random: ClientRandom) -> Self {
         Self { random, cookie: [0; 255], cookie_len: 0, hello_verify_requests: 0 }
     }
 
@@ -55,14 +76,29 @@ impl Hello {
         list.u16(EMPTY_RENEGOTIATION_INFO_SCSV)?;
         ClientHello {
             client_version: version::DTLS12,
-            random: self.random,
+            random: self.random.random,
             session_id: &[],
             cookie: self.cookie.get(..self.cookie_len.into()).unwrap_or_default(),
             cipher_suites: CipherSuites(list.written()),
             compression_methods: &[0],
-            extensions: Extensions { extended_master_secret: true, ..Extensions::default() },
+            extensions: self.extensions(config),
         }
         .emit(w)
+    }
+
+    /// What is offered: each costs airtime, so none but what was asked for.
+    fn extensions<'h>(&'h self, config: &'h Config<'_>) -> Extensions<'h> {
+        let connection_id = config.connection_id_len().map(|_| self.random.connection_id.as_bytes());
+        Extensions {
+            extended_master_secret: true,
+            server_name: config.server_name().map(str::as_bytes),
+            max_fragment_length: config.max_fragment_length(),
+            record_size_limit: config.record_size_limit(),
+            connection_id,
+            // RFC 9853 §3: nothing without connection IDs.
+            return_routability_check: connection_id.is_some(),
+            ..Extensions::default()
+        }
     }
 
     /// Takes the cookie over.
@@ -81,7 +117,7 @@ impl Hello {
     }
 
     /// Checks the server's choice against what was offered.
-    fn accept(&self, config: &Config<'_>, hello: &ServerHello<'_>) -> Result<Agreed, Error> {
+    fn accept(self, config: &Config<'_>, hello: &ServerHello<'_>) -> Result<ServerHelloSeen, Error> {
         if hello.server_version != version::DTLS12 {
             return Err(PeerMisbehaved::UnsupportedVersion.into());
         }
@@ -97,20 +133,42 @@ impl Hello {
         if hello.extensions.renegotiated_connection {
             return Err(PeerMisbehaved::Renegotiation.into());
         }
-        if hello.extensions.unknown {
+        let (offered, answer) = (self.extensions(config), hello.extensions);
+        if !answer.are_offered_by(&offered) {
             return Err(PeerMisbehaved::UnofferedExtension.into());
         }
-        if config.requires_extended_master_secret() && !hello.extensions.extended_master_secret {
+        if config.requires_extended_master_secret() && !answer.extended_master_secret {
             return Err(PeerMisbehaved::NoExtendedMasterSecret.into());
         }
+        // The length is echoed or left out (RFC 6066 §4), and never stands beside a limit (RFC 8449 §5).
+        let length = answer.max_fragment_length;
+        if length.is_some() && (length != offered.max_fragment_length || answer.record_size_limit.is_some()) {
+            return Err(PeerMisbehaved::WrongSizeLimit.into());
+        }
+        let peer_connection_id = PeerConnectionId::new(answer.connection_id.unwrap_or_default())
+            .ok_or(PeerMisbehaved::ConnectionIdTooLong)?;
+        // Without an answer to it, the extension has no effect in either direction.
+        let own_connection_id = match answer.connection_id {
+            Some(_) => self.random.connection_id,
+            None => OwnConnectionId::EMPTY,
+        };
+        let fragment = length.map_or(MAX_RECORD_SIZE, MaxFragmentLength::len);
         // A server that does not answer the signal is let through, as RFC 5746 §4.1 allows: tinydtls and others do not
         // know it, and this client never renegotiates, which is what the splice would need.
-        Ok(Agreed {
-            client_random: self.random,
+        let agreed = Agreed {
+            client_random: self.random.random,
             server_random: hello.random,
             suite,
-            extended_master_secret: hello.extensions.extended_master_secret,
-        })
+            extended_master_secret: answer.extended_master_secret,
+            own_connection_id,
+            return_routability_check: answer.return_routability_check && answer.connection_id.is_some(),
+            send_limit: answer.record_size_limit.unwrap_or(fragment).min(MAX_RECORD_SIZE),
+            receive_limit: match answer.record_size_limit {
+                Some(_) => offered.record_size_limit.unwrap_or(fragment),
+                None => fragment,
+            },
+        };
+        Ok(ServerHelloSeen { hello: self, agreed, peer_connection_id, server_key_exchange_seen: false })
     }
 }
 
@@ -119,6 +177,7 @@ impl Hello {
 pub(super) struct ServerHelloSeen {
     pub(super) hello: Hello,
     agreed: Agreed,
+    peer_connection_id: PeerConnectionId,
     server_key_exchange_seen: bool,
 }
 
@@ -149,8 +208,7 @@ impl Core {
                 self.start_flight(context, &[HandshakeType::ClientHello], seq, now)?;
             }
             (State::ClientAwaitsServerHello(hello), HandshakeType::ServerHello) => {
-                let agreed = hello.accept(context.config, &ServerHello::parse(message.body)?)?;
-                let seen = ServerHelloSeen { hello: *hello, agreed, server_key_exchange_seen: false };
+                let seen = hello.accept(context.config, &ServerHello::parse(message.body)?)?;
                 self.add_to_transcript(message);
                 self.state = State::ClientAwaitsServerHelloDone(seen);
             }
@@ -166,17 +224,19 @@ impl Core {
                 if !message.body.is_empty() {
                     return Err(crate::wire::InvalidMessage::TrailingData.into());
                 }
-                let agreed = seen.agreed;
+                let (agreed, peer_connection_id) = (seen.agreed, seen.peer_connection_id);
                 self.add_to_transcript(message);
-                self.exchange_keys(context, psk, &agreed, now)?;
+                self.exchange_keys(context, psk, agreed, peer_connection_id, now)?;
             }
             (State::ClientAwaitsFinished(pending), HandshakeType::Finished) => {
                 let finished = Finished::parse(message.body)?;
-                if !crypto::equal(&finished.verify_data, &pending.peer_verify_data) {
+                let expected = pending.master.verify_data(Side::Server, &self.transcript);
+                if !crypto::equal(&finished.verify_data, &expected) {
                     return Err(PeerMisbehaved::WrongVerifyData.into());
                 }
                 // The server has all of this side's messages, or it could not have finished.
-                let established = pending.establish(Identity::new(psk.identity())?, None);
+                let established =
+                    pending.establish(Identity::new(psk.identity()).ok_or(Error::IdentityTooLong)?, None);
                 self.state = State::OVER;
                 return Ok(Some(established));
             }
@@ -190,14 +250,19 @@ impl Core {
         &mut self,
         context: &Context<'_>,
         psk: &Psk<'_>,
-        agreed: &Agreed,
+        agreed: Agreed,
+        peer_connection_id: PeerConnectionId,
         now: Instant,
     ) -> Result<(), Error> {
         // The client's messages are numbered on from the ClientHello that the server answered.
         let seq = self.flight.next_seq();
         self.start_flight(context, &[HandshakeType::ClientKeyExchange, HandshakeType::Finished], seq, now)?;
-        let keys = Keys::derive(context, agreed, psk.key(), &mut self.transcript, seq.saturating_add(1));
-        self.state = State::ClientAwaitsFinished(Pending::client(agreed, keys));
+        let premaster = PremasterSecret::psk(psk.key());
+        let master = MasterSecret::derive(context, &agreed, &premaster, &self.transcript);
+        let mut pending = Pending::new(Side::Client, agreed, peer_connection_id, master);
+        pending.verify_data = pending.master.verify_data(Side::Client, &self.transcript);
+        self.transcript.add(HandshakeType::Finished, seq.saturating_add(1), &pending.verify_data);
+        self.state = State::ClientAwaitsFinished(pending);
         Ok(())
     }
 

@@ -8,8 +8,11 @@ use zeroize::Zeroizing;
 use super::fill_random;
 use crate::crypto::{self, hmac::HmacKey};
 use crate::error::Error;
+use crate::path::Path;
+use crate::peer::SessionId;
 use crate::time::Instant;
 use crate::wire::client_hello::ClientHello;
+use crate::wire::return_routability_check;
 
 /// Length in bytes of a cookie: what is left of an HMAC that nobody has to resist for longer than two periods.
 pub(crate) const COOKIE_LEN: usize = 16;
@@ -60,6 +63,22 @@ impl CookieJar {
             .any(|period| crypto::equal(&self.of_period(period, remote, hello, message_seq), hello.cookie))
     }
 
+    /// What a peer has to send back to show that it receives at the address that `to` leads to (RFC 9853 §4). `sealed`
+    /// makes it another one each time.
+    pub(crate) fn path_challenge(
+        &self,
+        session: SessionId,
+        sealed: u64,
+        to: &Path,
+    ) -> [u8; return_routability_check::COOKIE_LEN] {
+        // No period of a hello's cookie begins like this.
+        let label = u64::MAX.to_be_bytes();
+        let [local, remote] = [to.local, to.remote].map(address_bytes);
+        let numbers = [session.0, sealed].map(u64::to_be_bytes);
+        let mac = self.secret.mac([label.as_slice(), numbers.as_flattened(), &local, &remote]);
+        mac.first_chunk().copied().unwrap_or_default()
+    }
+
     fn of_period(
         &self,
         period: u64,
@@ -67,17 +86,12 @@ impl CookieJar {
         hello: &ClientHello<'_>,
         message_seq: u16,
     ) -> [u8; COOKIE_LEN] {
-        let address = match remote.ip() {
-            IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
-            IpAddr::V6(ip) => ip.octets(),
-        };
         // Each variable part behind its length, so that no two hellos give the same bytes.
         let lengths = [hello.session_id.len(), hello.cipher_suites.0.len(), hello.compression_methods.len()]
             .map(|len| u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes());
         let mac = self.secret.mac([
             period.to_be_bytes().as_slice(),
-            &address,
-            &remote.port().to_be_bytes(),
+            &address_bytes(remote),
             &message_seq.to_be_bytes(),
             lengths.as_flattened(),
             &hello.client_version,
@@ -88,4 +102,16 @@ impl CookieJar {
         ]);
         mac.first_chunk().copied().unwrap_or_default()
     }
+}
+
+/// Address and port.
+fn address_bytes(address: SocketAddr) -> [u8; 18] {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+        IpAddr::V6(ip) => ip,
+    };
+    let mut bytes = [0; 18];
+    let parts = ip.octets().into_iter().chain(address.port().to_be_bytes());
+    bytes.iter_mut().zip(parts).for_each(|(out, byte)| *out = byte);
+    bytes
 }

@@ -6,7 +6,7 @@
 use super::CHANGE_CIPHER_SPEC;
 use crate::crypto::provider::CryptoProvider;
 use crate::error::Error;
-use crate::record::{PlainWriter, WriteState, sealed_len};
+use crate::record::{PlainWriter, WriteState};
 use crate::wire::finished::VERIFY_DATA_LEN;
 use crate::wire::handshake::{self, Fragment, HandshakeType, whole_header};
 use crate::wire::record::{self, ContentType};
@@ -117,5 +117,5 @@ pub(crate) fn write_finished(
 
 /// Length in bytes of ChangeCipherSpec and Finished.
 pub(crate) const fn finished_len(write: &WriteState) -> usize {
-    record::HEADER_LEN + 1 + sealed_len(write.suite(), handshake::HEADER_LEN + VERIFY_DATA_LEN)
+    record::HEADER_LEN + 1 + write.sealed_len(handshake::HEADER_LEN + VERIFY_DATA_LEN)
 }

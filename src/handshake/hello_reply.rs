@@ -31,7 +31,7 @@ enum Kind {
 
 impl HelloReply {
     pub(crate) fn hello_verify_request(
-        header: &RecordHeader,
+        header: &RecordHeader<'_>,
         hello: &Fragment<'_>,
         cookie: [u8; COOKIE_LEN],
     ) -> Self {
@@ -39,7 +39,7 @@ impl HelloReply {
         Self { plain: PlainWriter::starting_at(header.sequence_number), kind }
     }
 
-    pub(crate) fn alert(header: &RecordHeader, error: Error) -> Self {
+    pub(crate) fn alert(header: &RecordHeader<'_>, error: Error) -> Self {
         Self { plain: PlainWriter::starting_at(header.sequence_number), kind: Kind::Alert(error.alert()) }
     }
 

@@ -5,85 +5,118 @@ use zeroize::Zeroizing;
 use super::Context;
 use super::transcript::Transcript;
 use crate::CipherSuite;
+use crate::connection_id::OwnConnectionId;
 use crate::crypto::aead::{AeadKey, SALT_LEN};
 use crate::crypto::exporter::{Exporter, MASTER_SECRET_LEN};
-use crate::crypto::hmac::HASH_LEN;
 use crate::crypto::prf::Prf;
 use crate::crypto::provider::KEY_LEN;
 use crate::psk::MAX_KEY_LEN;
 use crate::wire::RANDOM_LEN;
 use crate::wire::finished::VERIFY_DATA_LEN;
-use crate::wire::handshake::HandshakeType;
 
-/// What both hellos agreed on, and that the keys come from.
+/// What both hellos agreed on.
 #[derive(Clone, Copy)]
 pub(crate) struct Agreed {
     pub(crate) client_random: [u8; RANDOM_LEN],
     pub(crate) server_random: [u8; RANDOM_LEN],
     pub(crate) suite: CipherSuite,
     pub(crate) extended_master_secret: bool,
+    /// The connection ID that this side asked for.
+    pub(crate) own_connection_id: OwnConnectionId,
+    pub(crate) return_routability_check: bool,
+    /// The longest plaintext that the peer takes in a record.
+    pub(crate) send_limit: u16,
+    /// The longest plaintext that this side takes in a record.
+    pub(crate) receive_limit: u16,
 }
 
-/// Keys and proofs of one handshake.
-pub(crate) struct Keys {
-    pub(crate) client_write: AeadKey,
-    pub(crate) server_write: AeadKey,
-    pub(crate) client_verify_data: [u8; VERIFY_DATA_LEN],
-    pub(crate) server_verify_data: [u8; VERIFY_DATA_LEN],
-    /// Only where the master secret is bound to the handshake: without that, two sessions could share what is exported
-    /// (RFC 7627 §1).
-    pub(crate) exporter: Option<Exporter>,
+/// The side of a connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Client,
+    Server,
 }
 
-impl Keys {
-    /// Derives everything at once, when `transcript` ends with the ClientKeyExchange and the client's Finished will
-    /// have the number `finished_seq`. The server's proof covers that Finished, whose contents follow from the same
-    /// secret, so the master secret is kept for the exporter alone.
+/// The master secret (RFC 5246 §8.1), and the PRF under it.
+pub(crate) struct MasterSecret {
+    secret: Zeroizing<[u8; MASTER_SECRET_LEN]>,
+    prf: Prf,
+}
+
+impl MasterSecret {
+    /// From the premaster secret, once the transcript ends with the ClientKeyExchange.
     pub(crate) fn derive(
         context: &Context<'_>,
         agreed: &Agreed,
-        psk: &[u8],
-        transcript: &mut Transcript,
-        finished_seq: u16,
+        premaster: &PremasterSecret,
+        transcript: &Transcript,
     ) -> Self {
         let Agreed { client_random, server_random, .. } = agreed;
-        let premaster = premaster_secret(psk);
-        let (premaster, _) = premaster.split_at(4 + 2 * psk.len().min(MAX_KEY_LEN));
-        let mut master = Zeroizing::new([0; MASTER_SECRET_LEN]);
-        let session_hash = transcript.hash();
+        let mut secret = Zeroizing::new([0; MASTER_SECRET_LEN]);
+        let prf = Prf::new(premaster.as_bytes());
         if agreed.extended_master_secret {
-            Prf::new(premaster).expand(b"extended master secret", &[&session_hash], master.as_mut());
+            prf.expand(b"extended master secret", &[&transcript.hash()], secret.as_mut());
         } else {
-            Prf::new(premaster).expand(b"master secret", &[client_random, server_random], master.as_mut());
+            prf.expand(b"master secret", &[client_random, server_random], secret.as_mut());
         }
-        log_master_secret(context, client_random, master.as_ref());
+        log_master_secret(context, client_random, secret.as_ref());
+        Self { prf: Prf::new(secret.as_ref()), secret }
+    }
 
-        let prf = Prf::new(master.as_ref());
+    /// The keys that the client and the server write with.
+    pub(crate) fn key_block(&self, agreed: &Agreed) -> (AeadKey, AeadKey) {
         let mut key_block = Zeroizing::new([0; 2 * (KEY_LEN + SALT_LEN)]);
-        prf.expand(b"key expansion", &[server_random, client_random], key_block.as_mut());
-        let (client_write, server_write) = split_key_block(&key_block);
+        let seed = [agreed.server_random.as_slice(), &agreed.client_random];
+        self.prf.expand(b"key expansion", &seed, key_block.as_mut());
+        split_key_block(&key_block)
+    }
 
-        let client_verify_data = verify_data(&prf, b"client finished", session_hash);
-        transcript.add(HandshakeType::Finished, finished_seq, &client_verify_data);
-        let server_verify_data = verify_data(&prf, b"server finished", transcript.hash());
-        let exporter = Exporter::new(&master, client_random, server_random);
-        let exporter = Some(exporter).filter(|_| agreed.extended_master_secret);
-        Self { client_write, server_write, client_verify_data, server_verify_data, exporter }
+    /// The `verify_data` of a side whose Finished follows the transcript (RFC 5246 §7.4.9).
+    pub(crate) fn verify_data(&self, side: Side, transcript: &Transcript) -> [u8; VERIFY_DATA_LEN] {
+        let label: &[u8] = match side {
+            Side::Client => b"client finished",
+            Side::Server => b"server finished",
+        };
+        let mut verify_data = [0; VERIFY_DATA_LEN];
+        self.prf.expand(label, &[&transcript.hash()], &mut verify_data);
+        verify_data
+    }
+
+    /// What keying material is made of. Only where the master secret is bound to the handshake: without that, two
+    /// sessions could share what is exported (RFC 7627 §1).
+    pub(crate) fn exporter(&self, agreed: &Agreed) -> Option<Exporter> {
+        let exporter = Exporter::new(&self.secret, &agreed.client_random, &agreed.server_random);
+        Some(exporter).filter(|_| agreed.extended_master_secret)
     }
 }
 
-/// `uint16 N, N zero bytes, uint16 N, the key`, for a key of N bytes (RFC 4279 §2). Bytes behind that are zero.
-fn premaster_secret(psk: &[u8]) -> Zeroizing<[u8; 4 + 2 * MAX_KEY_LEN]> {
-    let mut premaster = Zeroizing::new([0; 4 + 2 * MAX_KEY_LEN]);
-    let len = psk.len().min(MAX_KEY_LEN);
-    let [high, low] = (len as u16).to_be_bytes();
-    let parts = premaster.iter_mut();
-    let zeros = core::iter::repeat_n(0, len);
-    let filled = [high, low].into_iter().chain(zeros).chain([high, low]).chain(psk.iter().copied().take(len));
-    for (out, byte) in parts.zip(filled) {
-        *out = byte;
+/// Where the master secret comes from, and with it the proof that a side holds the key.
+pub(crate) struct PremasterSecret {
+    bytes: Zeroizing<[u8; MAX_PREMASTER]>,
+    len: usize,
+}
+
+/// Length in bytes of the longest.
+const MAX_PREMASTER: usize = 4 + 2 * MAX_KEY_LEN;
+
+impl PremasterSecret {
+    /// `uint16 N, N zero bytes, uint16 N, the key`, for a key of N bytes (RFC 4279 §2).
+    pub(crate) fn psk(psk: &[u8]) -> Self {
+        let mut bytes = Zeroizing::new([0; MAX_PREMASTER]);
+        let len = psk.len().min(MAX_KEY_LEN);
+        let [high, low] = (len as u16).to_be_bytes();
+        let zeros = core::iter::repeat_n(0, len);
+        let filled =
+            [high, low].into_iter().chain(zeros).chain([high, low]).chain(psk.iter().copied().take(len));
+        for (out, byte) in bytes.iter_mut().zip(filled) {
+            *out = byte;
+        }
+        Self { bytes, len: 4 + 2 * len }
     }
-    premaster
+
+    fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
 }
 
 /// `client_write_key, server_write_key, client_write_IV, server_write_IV` (RFC 5246 §6.3; AEAD ciphers have no MAC keys).
@@ -100,12 +133,6 @@ fn split_key_block(block: &[u8; 2 * (KEY_LEN + SALT_LEN)]) -> (AeadKey, AeadKey)
         write
     };
     (direction(0), direction(1))
-}
-
-fn verify_data(prf: &Prf, label: &[u8], transcript: [u8; HASH_LEN]) -> [u8; VERIFY_DATA_LEN] {
-    let mut verify_data = [0; VERIFY_DATA_LEN];
-    prf.expand(label, &[&transcript], &mut verify_data);
-    verify_data
 }
 
 #[cfg(feature = "keylog")]

@@ -16,7 +16,7 @@ mod timer;
 mod transcript;
 mod transmit;
 
-pub(crate) use client12::MAX_HELLO_VERIFY_REQUESTS;
+pub(crate) use client12::{ClientRandom, MAX_HELLO_VERIFY_REQUESTS};
 pub(crate) use cookie::CookieJar;
 pub(crate) use flight::{finished_len, write_finished};
 pub(crate) use hello_reply::HelloReply;
@@ -27,24 +27,25 @@ use core::cmp::Ordering;
 use rand_core::TryCryptoRng;
 
 use self::flight::Flight;
-use self::keys12::{Agreed, Keys};
+use self::keys12::{Agreed, MasterSecret, Side};
 use self::reassembly::{MAX_FRAGMENTED_MESSAGE, Reassembly};
 use self::timer::{Due, Timer};
 use self::transcript::Transcript;
 use crate::config::Config;
+use crate::connection_id::PeerConnectionId;
 use crate::crypto::exporter::Exporter;
 use crate::error::{Error, PeerMisbehaved};
 use crate::log::debug;
 use crate::psk::{Identity, Psk, PskStore};
-use crate::record::{PlainWriter, ReadState, WriteState};
+use crate::record::{Dropped, Opened, PlainWriter, ReadState, WriteState};
 use crate::stats::Stats;
 use crate::time::Instant;
+use crate::wire::Reader;
 use crate::wire::alert::AlertDescription;
 use crate::wire::client_hello::ClientHello;
 use crate::wire::finished::VERIFY_DATA_LEN;
 use crate::wire::handshake::{Fragment, HandshakeType};
 use crate::wire::record::{ContentType, RecordHeader};
-use crate::wire::{RANDOM_LEN, Reader};
 
 /// The body of a ChangeCipherSpec.
 const CHANGE_CIPHER_SPEC: [u8; 1] = [1];
@@ -68,16 +69,18 @@ pub(crate) struct Established {
     pub(crate) identity: Identity,
     pub(crate) read: ReadState,
     pub(crate) write: WriteState,
+    /// The start of the client's random, by which a late copy of its hello is told from a new one.
+    pub(crate) client_random: [u8; 8],
     /// The flight that this side sent last, where the other may still be missing it.
     pub(crate) last_flight: Option<LastFlight>,
+    /// Whether the peer answers return routability checks.
+    pub(crate) return_routability_check: bool,
     pub(crate) exporter: Option<Exporter>,
 }
 
 /// ChangeCipherSpec and Finished of the side that speaks last, kept repeatable after the handshake (RFC 6347 §4.2.4).
 #[derive(Clone, Copy)]
 pub(crate) struct LastFlight {
-    /// The start of the client's random, by which a late copy of its hello is told from a new one.
-    pub(crate) client_random: [u8; 8],
     pub(crate) plain: PlainWriter,
     pub(crate) message_seq: u16,
     pub(crate) verify_data: [u8; VERIFY_DATA_LEN],
@@ -136,12 +139,13 @@ impl State {
 
 /// The pending states of RFC 5246 §6.1, waiting for the peer's ChangeCipherSpec and Finished.
 struct Pending {
+    agreed: Agreed,
+    master: MasterSecret,
     read: ReadState,
     write: WriteState,
+    /// That of this side's Finished, where it comes before the peer's.
     verify_data: [u8; VERIFY_DATA_LEN],
-    peer_verify_data: [u8; VERIFY_DATA_LEN],
     change_cipher_spec_seen: bool,
-    exporter: Option<Exporter>,
 }
 
 /// A message that is complete and whose turn it is.
@@ -168,11 +172,7 @@ impl Handshake {
     }
 
     /// A client's handshake; its ClientHello is ready to be sent.
-    pub(crate) fn client(
-        context: &Context<'_>,
-        random: [u8; RANDOM_LEN],
-        now: Instant,
-    ) -> Result<Self, Error> {
+    pub(crate) fn client(context: &Context<'_>, random: ClientRandom, now: Instant) -> Result<Self, Error> {
         let state = State::ClientAwaitsServerHello(client12::Hello::new(random));
         let mut handshake = Self::new(context.config, state, PlainWriter::starting_at(0), now);
         handshake.core.start_flight(context, &[HandshakeType::ClientHello], 0, now)?;
@@ -182,13 +182,14 @@ impl Handshake {
     /// A server's handshake, from a ClientHello whose cookie was good; the answer is ready to be sent.
     pub(crate) fn server(
         context: &Context<'_>,
+        store: &dyn PskStore,
         hello: &Fragment<'_>,
         parsed: &ClientHello<'_>,
-        header: &RecordHeader,
+        header: &RecordHeader<'_>,
         random: ServerRandom,
         now: Instant,
     ) -> Result<Self, Error> {
-        let seen = server12::HelloSeen::negotiate(context.config, parsed, random)?;
+        let seen = server12::HelloSeen::negotiate(context.config, store, parsed, random)?;
         let state = State::ServerAwaitsClientKeyExchange(seen);
         // The first ServerHello takes the record's number from the ClientHello (RFC 6347 §4.2.1), and so does its
         // message number: the HelloVerifyRequests before it had the ones before.
@@ -209,7 +210,7 @@ impl Handshake {
     pub(crate) fn receive(
         &mut self,
         context: &Context<'_>,
-        header: &RecordHeader,
+        header: &RecordHeader<'_>,
         body: &mut [u8],
         now: Instant,
         stats: &mut Stats,
@@ -229,23 +230,42 @@ impl Handshake {
                 self.core.on_plaintext_alert(body, stats);
                 Ok(None)
             }
-            (1, ContentType::Handshake) => match self.core.open(context, header, body) {
-                Ok(body) => self.on_messages(context, 1, body, now, stats),
-                Err(reason) => self.core.on_unopened(header, reason, stats).map(|()| None),
-            },
-            (1, ContentType::Alert) => match self.core.open(context, header, body) {
-                Ok(body) => receive::on_authenticated_alert(body, stats).map(|()| None),
-                Err(reason) => {
-                    reason.count(stats);
-                    Ok(None)
-                }
-            },
+            (1, _) => self.on_sealed(context, header, body, now, stats),
             _ => {
                 Stats::count(&mut stats.dropped);
                 Ok(None)
             }
         };
         outcome.inspect_err(|error| self.fail(*error))
+    }
+
+    /// A record under the pending keys.
+    fn on_sealed(
+        &mut self,
+        context: &Context<'_>,
+        header: &RecordHeader<'_>,
+        body: &mut [u8],
+        now: Instant,
+        stats: &mut Stats,
+    ) -> Result<Option<Established>, Error> {
+        // Application data before the Finished is not even looked at.
+        let may_be_wanted = match header.content_type {
+            ContentType::Handshake | ContentType::Alert | ContentType::Tls12Cid => Ok(()),
+            _ => Err(Dropped::Unexpected),
+        };
+        match may_be_wanted.and_then(|()| self.core.open(context, header, body)) {
+            Ok(Opened { content_type: ContentType::Handshake, body, .. }) => {
+                self.on_messages(context, 1, body, now, stats)
+            }
+            Ok(Opened { content_type: ContentType::Alert, body, .. }) => {
+                receive::on_authenticated_alert(body, stats).map(|()| None)
+            }
+            Ok(_) => {
+                Stats::count(&mut stats.dropped);
+                Ok(None)
+            }
+            Err(reason) => self.core.on_unopened(header, reason, stats).map(|()| None),
+        }
     }
 
     /// Goes through the messages and fragments of one handshake record.
@@ -379,8 +399,8 @@ impl Handshake {
     pub(crate) fn compare_hello(&self, message_seq: u16, hello: &ClientHello<'_>) -> Option<Ordering> {
         // The messages since the hello that began it are these.
         let (random, since) = match &self.core.state {
-            State::ServerAwaitsClientKeyExchange(seen) => (&seen.answer.agreed.client_random, 1),
-            State::ServerAwaitsFinished(seen) => (&seen.answer.agreed.client_random, 2),
+            State::ServerAwaitsClientKeyExchange(seen) => (&seen.agreed.client_random, 1),
+            State::ServerAwaitsFinished(seen) => (&seen.pending.agreed.client_random, 2),
             _ => return None,
         };
         let began_with = self.core.next_receive_seq.saturating_sub(since);
@@ -392,6 +412,15 @@ impl Handshake {
         match &self.core.state {
             State::ServerAwaitsFinished(seen) => Some(seen.identity.as_bytes()),
             _ => None,
+        }
+    }
+
+    /// The connection ID that this side asked for; empty for none.
+    pub(crate) fn connection_id(&self) -> &[u8] {
+        match &self.core.state {
+            State::ServerAwaitsClientKeyExchange(seen) => seen.agreed.own_connection_id.as_bytes(),
+            State::ServerAwaitsFinished(seen) => seen.pending.agreed.own_connection_id.as_bytes(),
+            _ => &[],
         }
     }
 
@@ -410,27 +439,20 @@ impl Handshake {
 }
 
 impl Pending {
-    fn client(agreed: &Agreed, keys: Keys) -> Self {
-        let Keys { client_write, server_write, client_verify_data, server_verify_data, exporter } = keys;
+    fn new(side: Side, agreed: Agreed, peer_connection_id: PeerConnectionId, master: MasterSecret) -> Self {
+        let (client, server) = master.key_block(&agreed);
+        let (own, peer) = match side {
+            Side::Client => (client, server),
+            Side::Server => (server, client),
+        };
+        let Agreed { suite, own_connection_id, send_limit, receive_limit, .. } = agreed;
         Self {
-            read: ReadState::new(agreed.suite, server_write, 1),
-            write: WriteState::new(agreed.suite, client_write, 1),
-            verify_data: client_verify_data,
-            peer_verify_data: server_verify_data,
+            agreed,
+            master,
+            read: ReadState::new(suite, peer, 1, own_connection_id, receive_limit),
+            write: WriteState::new(suite, own, 1, peer_connection_id, send_limit),
+            verify_data: [0; VERIFY_DATA_LEN],
             change_cipher_spec_seen: false,
-            exporter,
-        }
-    }
-
-    fn server(agreed: &Agreed, keys: Keys) -> Self {
-        let Keys { client_write, server_write, client_verify_data, server_verify_data, exporter } = keys;
-        Self {
-            read: ReadState::new(agreed.suite, client_write, 1),
-            write: WriteState::new(agreed.suite, server_write, 1),
-            verify_data: server_verify_data,
-            peer_verify_data: client_verify_data,
-            change_cipher_spec_seen: false,
-            exporter,
         }
     }
 
@@ -441,8 +463,10 @@ impl Pending {
             identity,
             read: self.read.clone(),
             write: self.write.clone(),
+            client_random: self.agreed.client_random.first_chunk().copied().unwrap_or_default(),
             last_flight,
-            exporter: self.exporter.clone(),
+            return_routability_check: self.agreed.return_routability_check,
+            exporter: self.master.exporter(&self.agreed),
         }
     }
 }

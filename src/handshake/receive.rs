@@ -3,12 +3,12 @@
 use super::{CHANGE_CIPHER_SPEC, Context, Core, Credentials, Established, Message, State};
 use crate::error::Error;
 use crate::log::debug;
-use crate::record::Dropped;
+use crate::record::{Dropped, Opened};
 use crate::stats::Stats;
 use crate::time::Instant;
 use crate::wire::alert::Alert;
 use crate::wire::handshake::{Fragment, HandshakeType};
-use crate::wire::record::RecordHeader;
+use crate::wire::record::{ContentType, RecordHeader};
 
 impl Core {
     /// A message that was here already. When it ends the peer's flight, the peer is missing ours (RFC 6347 §4.2.4).
@@ -51,9 +51,9 @@ impl Core {
     pub(super) fn open<'d>(
         &mut self,
         context: &Context<'_>,
-        header: &RecordHeader,
+        header: &RecordHeader<'_>,
         body: &'d mut [u8],
-    ) -> Result<&'d mut [u8], Dropped> {
+    ) -> Result<Opened<'d>, Dropped> {
         let pending = self.state.pending().filter(|pending| pending.change_cipher_spec_seen);
         let pending = pending.ok_or(Dropped::Unexpected)?;
         pending.read.open(context.config.crypto(), header, body)
@@ -62,13 +62,18 @@ impl Core {
     /// The record that should be the Finished was dropped.
     pub(super) fn on_unopened(
         &mut self,
-        header: &RecordHeader,
+        header: &RecordHeader<'_>,
         reason: Dropped,
         stats: &mut Stats,
     ) -> Result<(), Error> {
         reason.count(stats);
+        // What is no alert may have been the Finished.
         match (&mut self.state, reason) {
-            (State::ServerAwaitsFinished(seen), Dropped::Forged) => seen.on_unopened(header.sequence_number),
+            (State::ServerAwaitsFinished(seen), Dropped::Forged)
+                if header.content_type != ContentType::Alert =>
+            {
+                seen.on_unopened(header.sequence_number)
+            }
             _ => Ok(()),
         }
     }

@@ -3,18 +3,21 @@
 use rand_core::TryCryptoRng;
 use zeroize::Zeroizing;
 
-use super::keys12::{Agreed, Keys};
+use super::keys12::{Agreed, MasterSecret, PremasterSecret, Side};
 use super::{Context, Core, Established, LastFlight, Message, Pending, State, fill_random};
 use crate::config::Config;
+use crate::connection_id::{OwnConnectionId, PeerConnectionId};
 use crate::crypto;
 use crate::error::{Error, PeerMisbehaved};
 use crate::log::warning;
-use crate::psk::{self, Identity, MAX_KEY_LEN, PskStore};
+use crate::psk::{self, HostLookup, Identity, MAX_KEY_LEN, PskStore};
 use crate::wire::client_hello::ClientHello;
 use crate::wire::client_key_exchange::ClientKeyExchange;
 use crate::wire::extension::Extensions;
 use crate::wire::finished::Finished;
 use crate::wire::handshake::HandshakeType;
+use crate::wire::max_fragment_length::MaxFragmentLength;
+use crate::wire::record::MAX_RECORD_SIZE;
 use crate::wire::server_hello::ServerHello;
 use crate::wire::server_key_exchange::ServerKeyExchange;
 use crate::wire::{BufferFull, RANDOM_LEN, Writer, version};
@@ -24,11 +27,17 @@ pub(crate) struct ServerRandom {
     server_random: [u8; RANDOM_LEN],
     /// The key that stands in for that of an unknown identity.
     dummy: Zeroizing<[u8; RANDOM_LEN]>,
+    /// The connection ID to ask for; `None` where this side does not want to hear of any.
+    connection_id: Option<OwnConnectionId>,
 }
 
 impl ServerRandom {
-    pub(crate) fn draw<R: TryCryptoRng + ?Sized>(rng: &mut R) -> Result<Self, Error> {
-        let mut random = Self { server_random: [0; RANDOM_LEN], dummy: Zeroizing::new([0; RANDOM_LEN]) };
+    pub(crate) fn draw<R: TryCryptoRng + ?Sized>(
+        rng: &mut R,
+        connection_id: Option<OwnConnectionId>,
+    ) -> Result<Self, Error> {
+        let dummy = Zeroizing::new([0; RANDOM_LEN]);
+        let mut random = Self { server_random: [0; RANDOM_LEN], dummy, connection_id };
         fill_random(rng, &mut random.server_random)?;
         fill_random(rng, random.dummy.as_mut())?;
         Ok(random)
@@ -37,25 +46,34 @@ impl ServerRandom {
 
 /// A server that has answered the ClientHello.
 pub(super) struct HelloSeen {
+    pub(super) agreed: Agreed,
+    peer_connection_id: PeerConnectionId,
     pub(super) answer: Answer,
     dummy: Zeroizing<[u8; RANDOM_LEN]>,
 }
 
-/// What the answer is encoded from.
+/// What else the ServerHello is encoded from.
 #[derive(Clone, Copy)]
 pub(super) struct Answer {
-    pub(super) agreed: Agreed,
     renegotiation_info: bool,
+    /// Whether a connection ID was asked for, and may be answered with an empty one.
+    connection_id: bool,
+    max_fragment_length: Option<MaxFragmentLength>,
+    record_size_limit: Option<u16>,
+    /// Whose keys the client wants to be looked up, where its server name decides that.
+    host: Option<u16>,
 }
 
 impl HelloSeen {
     /// Chooses among what the client offers.
     pub(super) fn negotiate(
         config: &Config<'_>,
+        store: &dyn PskStore,
         hello: &ClientHello<'_>,
         random: ServerRandom,
     ) -> Result<Self, Error> {
-        let ServerRandom { server_random, dummy } = random;
+        let ServerRandom { server_random, dummy, connection_id } = random;
+        let offered = &hello.extensions;
         let [major, minor] = hello.client_version;
         let [our_major, our_minor] = version::DTLS12;
         // Versions count downwards: a client that speaks something newer speaks 1.2 too (RFC 5246 appendix E.1).
@@ -65,7 +83,7 @@ impl HelloSeen {
         if hello.random == [0; RANDOM_LEN] {
             return Err(PeerMisbehaved::ZeroRandom.into());
         }
-        if hello.extensions.renegotiated_connection {
+        if offered.renegotiated_connection {
             return Err(PeerMisbehaved::Renegotiation.into());
         }
         if !hello.compression_methods.contains(&0) {
@@ -74,27 +92,62 @@ impl HelloSeen {
         let mut suites = config.suites().iter().copied();
         let suite =
             suites.find(|suite| hello.cipher_suites.contains(suite.number())).ok_or(Error::NoCommonSuite)?;
-        let extended_master_secret = hello.extensions.extended_master_secret;
-        if config.requires_extended_master_secret() && !extended_master_secret {
+        if config.requires_extended_master_secret() && !offered.extended_master_secret {
             return Err(PeerMisbehaved::NoExtendedMasterSecret.into());
         }
-        let agreed = Agreed { client_random: hello.random, server_random, suite, extended_master_secret };
-        let answer = Answer { agreed, renegotiation_info: hello.knows_renegotiation_info() };
-        Ok(Self { answer, dummy })
+        let host = match offered.server_name.map(|name| store.host(name)) {
+            None | Some(HostLookup::Ignored) => None,
+            Some(HostLookup::Found(host)) => Some(host),
+            Some(HostLookup::Unrecognized) => return Err(Error::UnrecognizedName),
+        };
+        // A limit makes the older extension void, so both are never answered (RFC 8449 §5).
+        let own_limit = config.record_size_limit().unwrap_or(MAX_RECORD_SIZE);
+        let record_size_limit = offered.record_size_limit.map(|_| own_limit);
+        let max_fragment_length = offered.max_fragment_length.filter(|_| record_size_limit.is_none());
+        let fragment = max_fragment_length.map_or(MAX_RECORD_SIZE, MaxFragmentLength::len);
+        // A client whose connection ID does not fit into this build goes on without.
+        let peer_connection_id = offered.connection_id.and_then(PeerConnectionId::new);
+        let ids = peer_connection_id.zip(connection_id);
+        let (peer_connection_id, own_connection_id) =
+            ids.unwrap_or((PeerConnectionId::EMPTY, OwnConnectionId::EMPTY));
+        let agreed = Agreed {
+            client_random: hello.random,
+            server_random,
+            suite,
+            extended_master_secret: offered.extended_master_secret,
+            own_connection_id,
+            return_routability_check: offered.return_routability_check && ids.is_some(),
+            send_limit: offered.record_size_limit.unwrap_or(fragment).min(MAX_RECORD_SIZE),
+            receive_limit: record_size_limit.unwrap_or(fragment),
+        };
+        let answer = Answer {
+            renegotiation_info: hello.knows_renegotiation_info(),
+            connection_id: ids.is_some(),
+            max_fragment_length,
+            record_size_limit,
+            host,
+        };
+        Ok(Self { agreed, peer_connection_id, answer, dummy })
     }
 }
 
 impl Answer {
-    pub(super) fn emit_server_hello(&self, w: &mut Writer<'_>) -> Result<(), BufferFull> {
+    /// Writes the ServerHello.
+    pub(super) fn emit(&self, agreed: &Agreed, w: &mut Writer<'_>) -> Result<(), BufferFull> {
         ServerHello {
             server_version: version::DTLS12,
-            random: self.agreed.server_random,
+            random: agreed.server_random,
             // An empty id: this session cannot be resumed.
             session_id: &[],
-            cipher_suite: self.agreed.suite.number(),
+            cipher_suite: agreed.suite.number(),
             compression_method: 0,
             extensions: Extensions {
-                extended_master_secret: self.agreed.extended_master_secret,
+                server_name: self.host.map(|_| [].as_slice()),
+                max_fragment_length: self.max_fragment_length,
+                extended_master_secret: agreed.extended_master_secret,
+                record_size_limit: self.record_size_limit,
+                connection_id: self.connection_id.then_some(agreed.own_connection_id.as_bytes()),
+                return_routability_check: agreed.return_routability_check,
                 renegotiation_info: self.renegotiation_info,
                 ..Extensions::default()
             },
@@ -174,31 +227,36 @@ impl Core {
     ) -> Result<Option<Established>, Error> {
         match (&mut self.state, message.msg_type) {
             (State::ServerAwaitsClientKeyExchange(seen), HandshakeType::ClientKeyExchange) => {
-                let (answer, dummy) = (seen.answer, seen.dummy.clone());
+                let HelloSeen { agreed, peer_connection_id, answer, ref dummy } = *seen;
+                let dummy = dummy.clone();
                 self.add_to_transcript(message);
-                self.look_up_key(context, store, answer, &dummy, message)?;
+                let (master, identity, known) =
+                    self.look_up_key(context, store, &agreed, answer.host, &dummy, message)?;
+                self.state = State::ServerAwaitsFinished(KeyExchangeSeen {
+                    answer,
+                    identity,
+                    pending: Pending::new(Side::Server, agreed, peer_connection_id, master),
+                    known,
+                    proof: Proof::Awaited,
+                });
             }
             (State::ServerAwaitsFinished(seen), HandshakeType::Finished) => {
                 let finished = Finished::parse(message.body)?;
-                let proven = crypto::equal(&finished.verify_data, &seen.pending.peer_verify_data);
+                let master = &seen.pending.master;
+                let expected = master.verify_data(Side::Client, &self.transcript);
+                let proven = crypto::equal(&finished.verify_data, &expected);
                 // Nobody can prove a key that does not exist. Should somebody guess the one that stands in for it, it
                 // is of no use.
                 if !(proven & seen.known) {
                     return Err(PeerMisbehaved::WrongVerifyData.into());
                 }
+                self.transcript.add(message.msg_type, message.message_seq, message.body);
                 let last_flight = LastFlight {
-                    client_random: seen
-                        .answer
-                        .agreed
-                        .client_random
-                        .first_chunk()
-                        .copied()
-                        .unwrap_or_default(),
                     plain: self.plain,
                     message_seq: self.flight.next_seq(),
-                    verify_data: seen.pending.verify_data,
+                    verify_data: master.verify_data(Side::Server, &self.transcript),
                 };
-                let established = seen.pending.establish(seen.identity.clone(), Some(last_flight));
+                let established = seen.pending.establish(seen.identity, Some(last_flight));
                 self.state = State::OVER;
                 return Ok(Some(established));
             }
@@ -207,25 +265,26 @@ impl Core {
         Ok(None)
     }
 
-    /// Derives the keys from the ClientKeyExchange. An unknown identity goes on under a key that nobody knows, so that
-    /// it looks like a wrong key (RFC 4279 §2).
+    /// Derives the master secret from the ClientKeyExchange, with the identity and whether there is such a one. An unknown
+    /// identity goes on under a key that nobody knows, so that it looks like a wrong key (RFC 4279 §2).
     fn look_up_key(
-        &mut self,
+        &self,
         context: &Context<'_>,
         store: &dyn PskStore,
-        answer: Answer,
+        agreed: &Agreed,
+        host: Option<u16>,
         dummy: &[u8; RANDOM_LEN],
         message: &Message<'_>,
-    ) -> Result<(), Error> {
+    ) -> Result<(MasterSecret, Identity, bool), Error> {
         let ClientKeyExchange { psk_identity } = ClientKeyExchange::parse(message.body)?;
         let identity = Identity::new(psk_identity);
         let mut key = Zeroizing::new([*dummy; MAX_KEY_LEN.div_ceil(RANDOM_LEN)]);
         let key = key.as_flattened_mut();
         let mut key_len = store.dummy_key_len().clamp(1, MAX_KEY_LEN);
         let mut known = false;
-        store.with_key(psk_identity, &mut |lent| match key.get_mut(..lent.len()) {
+        store.with_host_key(host, psk_identity, &mut |lent| match key.get_mut(..lent.len()) {
             // An identity too long to be stored is as unknown as one that is not in the store.
-            Some(start) if psk::check_key(lent).is_ok() && identity.is_ok() => {
+            Some(start) if psk::check_key(lent).is_ok() && identity.is_some() => {
                 start.copy_from_slice(lent);
                 (key_len, known) = (lent.len(), true);
             }
@@ -233,15 +292,7 @@ impl Core {
         });
         let key = key.get(..key_len).unwrap_or_default();
 
-        let finished_seq = message.message_seq.saturating_add(1);
-        let keys = Keys::derive(context, &answer.agreed, key, &mut self.transcript, finished_seq);
-        self.state = State::ServerAwaitsFinished(KeyExchangeSeen {
-            answer,
-            identity: identity.or_else(|_| Identity::new(&[]))?,
-            pending: Pending::server(&answer.agreed, keys),
-            known,
-            proof: Proof::Awaited,
-        });
-        Ok(())
+        let master = MasterSecret::derive(context, agreed, &PremasterSecret::psk(key), &self.transcript);
+        Ok((master, identity.unwrap_or(Identity::EMPTY), known))
     }
 }

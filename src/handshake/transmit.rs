@@ -12,14 +12,10 @@ use crate::wire::handshake::{self, HandshakeType};
 use crate::wire::record::{self, ContentType};
 use crate::wire::{BufferFull, Writer};
 
-/// Longest body in bytes of a message that this crate sends: a ClientHello with the longest cookie, every suite and
-/// every extension.
-const MAX_OUTGOING: usize = 320;
+/// Longest body in bytes of a message that this crate sends.
+const MAX_OUTGOING: usize = client12::MAX_HELLO_LEN;
 
-const _: () = {
-    assert!(MAX_OUTGOING >= client12::MAX_HELLO_LEN, "the longest ClientHello fits");
-    assert!(MAX_OUTGOING >= 2 + MAX_IDENTITY_LEN, "the longest identity fits");
-};
+const _: () = assert!(MAX_OUTGOING >= 2 + MAX_IDENTITY_LEN, "the longest identity fits");
 
 impl Core {
     /// Makes `messages` the flight to send, and adds them to the transcript.
@@ -59,10 +55,10 @@ impl Core {
                 seen.hello.emit(context.config, &mut w)
             }
             (HandshakeType::ServerHello, State::ServerAwaitsClientKeyExchange(seen)) => {
-                seen.answer.emit_server_hello(&mut w)
+                seen.answer.emit(&seen.agreed, &mut w)
             }
             (HandshakeType::ServerHello, State::ServerAwaitsFinished(seen)) => {
-                seen.answer.emit_server_hello(&mut w)
+                seen.answer.emit(&seen.pending.agreed, &mut w)
             }
             (HandshakeType::ServerKeyExchange, _) => server12::emit_identity_hint(context.config, &mut w),
             (HandshakeType::ServerHelloDone, _) => Ok(()),

@@ -21,8 +21,9 @@ use super::Error;
 use super::buffered::{BufferedConnection, BufferedEndpoint, deliver};
 use crate::config::Config;
 use crate::connection::{Connection, Event};
-use crate::endpoint::{Endpoint, Path};
+use crate::endpoint::Endpoint;
 use crate::log::info;
+use crate::path::Path;
 use crate::peer::{Peer, PeerLookup};
 use crate::psk::Psk;
 use crate::stats::Stats;
@@ -326,13 +327,13 @@ where
     type Error = Error<U::Error>;
 
     /// Seals and sends `data` as one record to the peer at `remote`, which must have a session by this very pair of
-    /// addresses. When the future is dropped before its end, the record may still go out with the next call.
+    /// addresses. With connection IDs, the datagram goes to where the peer's newest record came from. When the future is dropped before its end, the record may still go out with the next call.
     ///
     /// An error here concerns this peer and this datagram alone.
     async fn send(&mut self, local: SocketAddr, remote: SocketAddr, data: &[u8]) -> Result<(), Self::Error> {
         self.flush().await?;
-        let datagram = self.association.seal(Path { local, remote }, data)?;
-        let sent = self.socket.send(local, remote, datagram).await;
+        let (datagram, by) = self.association.seal(Path { local, remote }, data)?;
+        let sent = self.socket.send(by.local, by.remote, datagram).await;
         self.association.sent();
         sent.map_err(Error::Socket)
     }

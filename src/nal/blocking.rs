@@ -9,8 +9,9 @@ use super::Error;
 use super::buffered::{BufferedConnection, BufferedEndpoint, UNKNOWN, deliver};
 use crate::config::Config;
 use crate::connection::{Connection, Event};
-use crate::endpoint::{Endpoint, Path};
+use crate::endpoint::Endpoint;
 use crate::log::info;
+use crate::path::Path;
 use crate::peer::{Peer, PeerLookup};
 use crate::psk::Psk;
 use crate::stats::Stats;
@@ -349,8 +350,8 @@ where
         let Role::Server { association, .. } = &mut socket.role else {
             return Err(failed(crate::Error::NotConnected));
         };
-        let datagram = association.seal(Path { local: UNKNOWN, remote }, buffer).map_err(failed)?;
-        let sent = self.stack.send_to(&mut socket.socket, remote, datagram);
+        let (datagram, by) = association.seal(Path { local: UNKNOWN, remote }, buffer).map_err(failed)?;
+        let sent = self.stack.send_to(&mut socket.socket, by.remote, datagram);
         if !matches!(sent, Err(nb::Error::WouldBlock)) {
             association.sent();
         }

@@ -11,8 +11,9 @@ use rand_core::TryCryptoRng;
 
 use crate::config::Config;
 use crate::connection::{Connection, Event};
-use crate::endpoint::{Endpoint, Path};
+use crate::endpoint::Endpoint;
 use crate::error::Error;
+use crate::path::Path;
 use crate::time::Instant;
 
 /// An address that nobody told.
@@ -105,7 +106,7 @@ impl<'a, const N: usize> BufferedConnection<'a, N> {
         match &event {
             Event::Failed(error) => *over = Some(*error),
             Event::Closed => *over = Some(Error::Closed),
-            Event::Established | Event::Data(_) | Event::Refused(_) => {}
+            _ => {}
         }
         Some(event)
     }
@@ -194,19 +195,19 @@ impl<'a, const H: usize, const S: usize, const N: usize> BufferedEndpoint<'a, H,
         self.received_by = path;
     }
 
-    /// What the next record brought, and from where; `None` when the datagram has no more.
+    /// What the next record brought, and the path of the session that it is about; `None` when the datagram has no more.
     pub(super) fn next_event<R: TryCryptoRng>(
         &mut self,
         rng: &mut R,
         now: Instant,
     ) -> Option<(Event<'_>, Path)> {
         let Self { endpoint, received, received_by, .. } = self;
-        let event = received.read(|datagram| {
+        received.read(|datagram| {
             let mut incoming = endpoint.receive(datagram, *received_by, rng, now);
             let event = incoming.next();
-            (event, incoming.remaining())
-        })?;
-        Some((event, *received_by))
+            let path = incoming.path();
+            (event.map(|event| (event, path)), incoming.remaining())
+        })
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
@@ -236,12 +237,13 @@ impl<'a, const H: usize, const S: usize, const N: usize> BufferedEndpoint<'a, H,
         self.outgoing.clear();
     }
 
-    /// Seals `payload` as the datagram to send next, and returns it. Whatever else was to be sent must be so by now.
-    pub(super) fn seal(&mut self, path: Path, payload: &[u8]) -> Result<&[u8], Error> {
-        let len = self.endpoint.send(&path, payload, &mut self.outgoing.bytes)?;
+    /// Seals `payload` for the peer at `path` as the datagram to send next, and returns it with the way it has to go.
+    /// Whatever else was to be sent must be so by now.
+    pub(super) fn seal(&mut self, path: Path, payload: &[u8]) -> Result<(&[u8], Path), Error> {
+        let (len, by) = self.endpoint.send(&path, payload, &mut self.outgoing.bytes)?;
         self.outgoing.fill(len);
-        self.outgoing_by = path;
-        Ok(self.outgoing.waiting().unwrap_or_default())
+        self.outgoing_by = by;
+        Ok((self.outgoing.waiting().unwrap_or_default(), by))
     }
 }
 

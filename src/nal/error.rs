@@ -42,7 +42,7 @@ impl<E: embedded_io_async::Error> embedded_io_async::Error for Error<E> {
                 Dtls::NoAnswer | Dtls::NoAnswerToKeyExchange | Dtls::HandshakeTimeout => ErrorKind::TimedOut,
                 Dtls::AuthenticationFailed => ErrorKind::PermissionDenied,
                 Dtls::BufferTooSmall { .. } => ErrorKind::OutOfMemory,
-                Dtls::InvalidConfig(_) | Dtls::PayloadTooLong => ErrorKind::InvalidInput,
+                Dtls::InvalidConfig(_) | Dtls::PayloadTooLong { .. } => ErrorKind::InvalidInput,
                 Dtls::InvalidMessage(_) | Dtls::PeerMisbehaved(_) => ErrorKind::InvalidData,
                 _ => ErrorKind::Other,
             },

@@ -4,14 +4,16 @@ mod replay;
 mod state;
 
 pub(crate) use replay::ReplayWindow;
-pub(crate) use state::{Dropped, PlainWriter, ReadState, WriteState, sealed_len};
+pub(crate) use state::{Dropped, Opened, PlainWriter, ReadState, WriteState};
 
 use crate::crypto::aead::EXPLICIT_NONCE_LEN;
 use crate::crypto::provider::MAX_TAG_LEN;
 use crate::wire::record::HEADER_LEN;
 
-/// Bytes that a sealed record needs in front of its payload: header and explicit nonce.
+/// Bytes that a sealed record needs in front of its payload: header and explicit nonce. In a session whose peer asked for
+/// a connection ID, the length of that comes on top.
 pub const RECORD_PREFIX: usize = HEADER_LEN + EXPLICIT_NONCE_LEN;
 
-/// Bytes that a sealed record needs behind its payload at most: the tag of the suite that has the longest.
-pub const RECORD_SUFFIX: usize = MAX_TAG_LEN;
+/// Bytes that a sealed record needs behind its payload at most: the tag of the suite that has the longest, and in front of
+/// it the content type that a record with a connection ID carries inside.
+pub const RECORD_SUFFIX: usize = MAX_TAG_LEN + 1;

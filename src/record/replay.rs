@@ -21,6 +21,11 @@ impl ReplayWindow {
         }
     }
 
+    /// Whether no record with this number or a higher one was received.
+    pub(crate) const fn is_newest(&self, sequence_number: u64) -> bool {
+        self.seen == 0 || sequence_number > self.highest
+    }
+
     /// Remembers the number of a record that was authenticated.
     pub(crate) fn mark(&mut self, sequence_number: u64) {
         match self.highest.checked_sub(sequence_number) {

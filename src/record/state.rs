@@ -2,19 +2,16 @@
 
 use core::ops::Range;
 
-use super::{RECORD_PREFIX, ReplayWindow};
+use super::ReplayWindow;
 use crate::CipherSuite;
+use crate::connection_id::{OwnConnectionId, PeerConnectionId};
 use crate::crypto::aead::{AeadKey, EXPLICIT_NONCE_LEN};
+use crate::crypto::limits::ALERT_RESERVE;
 use crate::crypto::provider::CryptoProvider;
 use crate::error::Error;
 use crate::stats::Stats;
-use crate::wire::record::{ContentType, MAX_PLAINTEXT, MAX_SEQUENCE_NUMBER, RecordHeader};
+use crate::wire::record::{ContentType, HEADER_LEN, MAX_PLAINTEXT, MAX_SEQUENCE_NUMBER, RecordHeader};
 use crate::wire::{Writer, version};
-
-/// Length in bytes of the datagram that carries one sealed record of `len` plaintext bytes.
-pub(crate) const fn sealed_len(suite: CipherSuite, len: usize) -> usize {
-    RECORD_PREFIX + len + suite.tag_len()
-}
 
 /// Writes plaintext records of epoch 0.
 #[derive(Clone, Copy)]
@@ -36,8 +33,13 @@ impl PlainWriter {
         buf: &mut [u8],
     ) -> Option<usize> {
         let [head, tail] = body;
-        let header =
-            RecordHeader { content_type, version: version::DTLS12, epoch: 0, sequence_number: self.next };
+        let header = RecordHeader {
+            content_type,
+            version: version::DTLS12,
+            epoch: 0,
+            sequence_number: self.next,
+            connection_id: &[],
+        };
         let mut w = Writer::new(buf);
         header.emit(head.len() + tail.len(), &mut w).ok()?;
         w.bytes(head).ok()?;
@@ -55,11 +57,20 @@ pub(crate) struct WriteState {
     key: AeadKey,
     epoch: u16,
     next: u64,
+    connection_id: PeerConnectionId,
+    /// The longest plaintext that the peer takes.
+    record_size_limit: u16,
 }
 
 impl WriteState {
-    pub(crate) const fn new(suite: CipherSuite, key: AeadKey, epoch: u16) -> Self {
-        Self { suite, key, epoch, next: 0 }
+    pub(crate) const fn new(
+        suite: CipherSuite,
+        key: AeadKey,
+        epoch: u16,
+        connection_id: PeerConnectionId,
+        record_size_limit: u16,
+    ) -> Self {
+        Self { suite, key, epoch, next: 0, connection_id, record_size_limit }
     }
 
     pub(crate) const fn epoch(&self) -> u16 {
@@ -68,6 +79,37 @@ impl WriteState {
 
     pub(crate) const fn suite(&self) -> CipherSuite {
         self.suite
+    }
+
+    /// How many records were sealed.
+    pub(crate) const fn sealed(&self) -> u64 {
+        self.next
+    }
+
+    /// Bytes in front of a payload: header, connection ID and explicit nonce.
+    const fn prefix(&self) -> usize {
+        HEADER_LEN + self.connection_id.len() + EXPLICIT_NONCE_LEN
+    }
+
+    /// Bytes that the content type takes behind a payload, where the header has no place for it (RFC 9146 §4).
+    const fn inner_type_len(&self) -> usize {
+        if self.connection_id.is_empty() { 0 } else { 1 }
+    }
+
+    /// Bytes in front of a payload and behind it.
+    pub(crate) const fn overhead(&self) -> (usize, usize) {
+        (self.prefix(), self.inner_type_len() + self.suite.tag_len())
+    }
+
+    /// Length in bytes of the datagram that carries one sealed record of `len` plaintext bytes.
+    pub(crate) const fn sealed_len(&self, len: usize) -> usize {
+        let (prefix, suffix) = self.overhead();
+        prefix + len + suffix
+    }
+
+    /// The longest payload of one record.
+    pub(crate) const fn max_payload(&self) -> usize {
+        (self.record_size_limit as usize).saturating_sub(self.inner_type_len())
     }
 
     /// Seals the payload that lies at `payload` in `buf`, and returns where in `buf` the record is.
@@ -79,40 +121,47 @@ impl WriteState {
         payload: Range<usize>,
     ) -> Result<Range<usize>, Error> {
         let len = payload.len();
-        if len > MAX_PLAINTEXT {
-            return Err(Error::PayloadTooLong);
+        if len > self.max_payload() {
+            return Err(Error::PayloadTooLong { max: self.max_payload() });
         }
-        let start = payload.start.saturating_sub(RECORD_PREFIX);
-        let end = payload.end.saturating_add(self.suite.tag_len());
+        let (prefix, suffix) = self.overhead();
+        let start = payload.start.saturating_sub(prefix);
+        let end = payload.end.saturating_add(suffix);
+        let too_small = Error::BufferTooSmall { needed: self.sealed_len(len) };
         // Of another length where there is no room in front, or the range runs backwards.
-        let record = buf.get_mut(start..end).filter(|record| record.len() == sealed_len(self.suite, len));
-        let Some(record) = record else {
-            return Err(Error::BufferTooSmall { needed: sealed_len(self.suite, len) });
-        };
-        // A sequence number is never used twice under a key: at the end of the numbers, sending ends (RFC 6347 §4.1).
-        if self.next > MAX_SEQUENCE_NUMBER {
-            return Err(Error::SequenceNumbersExhausted);
+        let record = buf.get_mut(start..end).filter(|record| record.len() == self.sealed_len(len));
+        let record = record.ok_or(too_small)?;
+        // A key seals no more than its algorithm allows, and no sequence number is ever used twice (RFC 6347 §4.1).
+        let limit = self.suite.aead().seal_limit().min(MAX_SEQUENCE_NUMBER + 1);
+        let reserve = if content_type == ContentType::Alert { 0 } else { ALERT_RESERVE };
+        if self.next >= limit - reserve {
+            return Err(Error::SealLimitReached);
         }
+        let with_id = !self.connection_id.is_empty();
         let header = RecordHeader {
-            content_type,
+            content_type: if with_id { ContentType::Tls12Cid } else { content_type },
             version: version::DTLS12,
             epoch: self.epoch,
             sequence_number: self.next,
+            connection_id: self.connection_id.as_bytes(),
         };
         self.next += 1;
 
         // The nonce is never random: epoch and sequence number make it unique (RFC 6655 §3).
         let explicit_nonce = header.epoch_and_sequence().to_be_bytes();
-        let (head, rest) = record.split_at_mut(RECORD_PREFIX);
-        let (data, tag) = rest.split_at_mut(len);
+        let (head, rest) = record.split_at_mut(prefix);
+        let (data, tag) = rest.split_at_mut(len + self.inner_type_len());
+        if with_id && let Some(inner_type) = data.last_mut() {
+            *inner_type = content_type.number();
+        }
         self.key
-            .seal(crypto, self.suite, &header, explicit_nonce, data, tag)
+            .seal(crypto, self.suite.aead(), &header, explicit_nonce, data, tag)
             .map_err(|_| Error::CryptoFailed)?;
         let mut w = Writer::new(head);
         header
-            .emit(EXPLICIT_NONCE_LEN + len + self.suite.tag_len(), &mut w)
+            .emit(EXPLICIT_NONCE_LEN + len + suffix, &mut w)
             .and_then(|()| w.bytes(&explicit_nonce))
-            .map_err(|_| Error::BufferTooSmall { needed: sealed_len(self.suite, len) })?;
+            .map_err(|_| too_small)?;
         Ok(start..end)
     }
 
@@ -124,14 +173,13 @@ impl WriteState {
         parts: [&[u8]; 2],
         buf: &mut [u8],
     ) -> Result<usize, Error> {
-        let len = parts.iter().map(|part| part.len()).sum();
-        let too_small = Error::BufferTooSmall { needed: sealed_len(self.suite, len) };
-        let body = buf.get_mut(RECORD_PREFIX..RECORD_PREFIX + len).ok_or(too_small)?;
-        let mut w = Writer::new(body);
+        let len: usize = parts.iter().map(|part| part.len()).sum();
+        let too_small = Error::BufferTooSmall { needed: self.sealed_len(len) };
+        let payload = self.prefix()..self.prefix() + len;
+        let mut w = Writer::new(buf.get_mut(payload.clone()).ok_or(too_small)?);
         for part in parts {
             w.bytes(part).map_err(|_| too_small)?;
         }
-        let payload = RECORD_PREFIX..RECORD_PREFIX + len;
         self.seal_in_place(crypto, content_type, buf, payload).map(|record| record.end)
     }
 }
@@ -158,6 +206,15 @@ impl Dropped {
     }
 }
 
+/// A record that its peer has authenticated.
+pub(crate) struct Opened<'d> {
+    /// What it really carries.
+    pub(crate) content_type: ContentType,
+    pub(crate) body: &'d mut [u8],
+    /// Whether no newer one had come before it.
+    pub(crate) is_newest: bool,
+}
+
 /// Opens the records that arrive.
 #[derive(Clone)]
 pub(crate) struct ReadState {
@@ -165,21 +222,51 @@ pub(crate) struct ReadState {
     key: AeadKey,
     epoch: u16,
     window: ReplayWindow,
+    connection_id: OwnConnectionId,
+    /// The longest plaintext that was asked for.
+    record_size_limit: u16,
+    /// Records that did not open under this key.
+    forged: u64,
 }
 
 impl ReadState {
-    pub(crate) fn new(suite: CipherSuite, key: AeadKey, epoch: u16) -> Self {
-        Self { suite, key, epoch, window: ReplayWindow::default() }
+    pub(crate) fn new(
+        suite: CipherSuite,
+        key: AeadKey,
+        epoch: u16,
+        connection_id: OwnConnectionId,
+        record_size_limit: u16,
+    ) -> Self {
+        Self {
+            suite,
+            key,
+            epoch,
+            window: ReplayWindow::default(),
+            connection_id,
+            record_size_limit,
+            forged: 0,
+        }
+    }
+
+    /// The connection ID that records have to carry; empty for none.
+    pub(crate) fn connection_id(&self) -> &[u8] {
+        self.connection_id.as_bytes()
+    }
+
+    /// How many records did not open.
+    pub(crate) const fn forged(&self) -> u64 {
+        self.forged
     }
 
     /// Opens a record in place. The replay window moves only when that succeeds (RFC 6347 §4.1.2.6).
     pub(crate) fn open<'d>(
         &mut self,
         crypto: &dyn CryptoProvider,
-        header: &RecordHeader,
+        header: &RecordHeader<'_>,
         body: &'d mut [u8],
-    ) -> Result<&'d mut [u8], Dropped> {
-        if header.epoch != self.epoch {
+    ) -> Result<Opened<'d>, Dropped> {
+        // Where a connection ID is expected, a record without it is invalid, and the other way round (RFC 9146 §3).
+        if header.epoch != self.epoch || header.connection_id != self.connection_id.as_bytes() {
             return Err(Dropped::Unexpected);
         }
         if !self.window.is_new(header.sequence_number) {
@@ -192,35 +279,159 @@ impl ReadState {
             return Err(Dropped::Forged);
         }
         let (data, tag) = rest.split_at_mut(len);
-        self.key.open(crypto, self.suite, header, *explicit_nonce, data, tag).map_err(|_| Dropped::Forged)?;
+        let opened = self.key.open(crypto, self.suite.aead(), header, *explicit_nonce, data, tag);
+        if opened.is_err() {
+            self.forged = self.forged.saturating_add(1);
+            return Err(Dropped::Forged);
+        }
+        let is_newest = self.window.is_newest(header.sequence_number);
         self.window.mark(header.sequence_number);
-        Ok(data)
+        // Longer than this side has asked for: discarded, as RFC 8449 §4 allows.
+        if len > usize::from(self.record_size_limit) {
+            return Err(Dropped::Unexpected);
+        }
+        if header.connection_id.is_empty() {
+            return Ok(Opened { content_type: header.content_type, body: data, is_newest });
+        }
+        // The content type is the last byte that is not padding (RFC 9146 §4).
+        let at = data.iter().rposition(|byte| *byte != 0).ok_or(Dropped::Unexpected)?;
+        let content_type = data.get(at).copied().and_then(ContentType::from_number);
+        let content_type = content_type.filter(|inner| *inner != ContentType::Tls12Cid);
+        let content_type = content_type.ok_or(Dropped::Unexpected)?;
+        let body = data.get_mut(..at).ok_or(Dropped::Unexpected)?;
+        Ok(Opened { content_type, body, is_newest })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{PlainWriter, WriteState};
+    use super::{Dropped, PlainWriter, ReadState, WriteState};
+    use crate::connection_id::{OwnConnectionId, PeerConnectionId};
     use crate::crypto::aead::AeadKey;
+    use crate::crypto::limits::ALERT_RESERVE;
     use crate::crypto::provider::RustCrypto;
-    use crate::wire::record::{ContentType, HEADER_LEN, MAX_SEQUENCE_NUMBER};
+    use crate::wire::record::{ContentType, HEADER_LEN, MAX_SEQUENCE_NUMBER, Split, split_first};
     use crate::{CipherSuite, Error};
 
-    /// The last number is used once; then sending ends, for data and alerts alike (RFC 6347 §4.1).
+    const KEY: AeadKey = AeadKey { key: [1; 16], salt: [2; 4] };
+
+    fn write_state(connection_id: &[u8], limit: u16) -> WriteState {
+        let id = PeerConnectionId::new(connection_id).unwrap();
+        WriteState::new(CipherSuite::Aes128Ccm8, KEY.clone(), 1, id, limit)
+    }
+
+    /// The last number is used once, and the last but a few are for alerts; then sending ends (RFC 9147 §4.5.3).
     #[test]
-    fn numbers_are_never_used_twice() {
-        let mut write = WriteState::new(CipherSuite::Aes128Ccm8, AeadKey { key: [1; 16], salt: [2; 4] }, 1);
-        write.next = MAX_SEQUENCE_NUMBER;
+    fn a_key_seals_no_more_than_it_may() {
+        let mut write = write_state(&[], 1 << 14);
+        let limit = CipherSuite::Aes128Ccm8.aead().seal_limit();
+        write.next = limit - ALERT_RESERVE - 1;
         let mut buf = [0; 64];
         let len = write.seal(&RustCrypto, ContentType::ApplicationData, [b"last", &[]], &mut buf).unwrap();
-        assert_eq!(buf[5..11], [0xFF; 6]);
-        assert_eq!(buf[HEADER_LEN..HEADER_LEN + 8], [0, 1, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF]);
         assert_eq!(len, 33);
-        for content_type in [ContentType::ApplicationData, ContentType::Alert, ContentType::Handshake] {
-            let before = buf;
+        let refused = |write: &mut WriteState, content_type| {
+            let mut buf = [7; 64];
             let outcome = write.seal_in_place(&RustCrypto, content_type, &mut buf, 21..25);
-            assert_eq!(outcome, Err(Error::SequenceNumbersExhausted));
-            assert_eq!(buf, before);
+            assert_eq!(outcome, Err(Error::SealLimitReached));
+            assert_eq!(buf, [7; 64]);
+        };
+        refused(&mut write, ContentType::ApplicationData);
+        for _ in 0..ALERT_RESERVE {
+            write.seal(&RustCrypto, ContentType::Alert, [&[1, 0], &[]], &mut buf).unwrap();
+        }
+        assert_eq!(buf[5..11], (limit - 1).to_be_bytes()[2..]);
+        assert_eq!(buf[HEADER_LEN..HEADER_LEN + 8], (1 << 48 | (limit - 1)).to_be_bytes());
+        for content_type in [ContentType::ApplicationData, ContentType::Alert, ContentType::Handshake] {
+            refused(&mut write, content_type);
+        }
+    }
+
+    /// A connection ID of every length, with and without padding, and its type inside.
+    #[test]
+    fn connection_ids_and_padding() {
+        if !cfg!(feature = "connection-id") {
+            return;
+        }
+        for id in [&b"1"[..], b"12", b"12345678"] {
+            let mut write = write_state(id, 1 << 14);
+            let mut read =
+                ReadState::new(CipherSuite::Aes128Ccm8, KEY, 1, OwnConnectionId::new(id).unwrap(), 1 << 14);
+            let mut buf = [0; 128];
+            // Padding is nothing but more zeros behind the type, which this side never sends but always takes.
+            for padding in [0, 1, 40] {
+                let padded = [&b"data\x17"[..], &[0; 40][..padding]].concat();
+                // Sealed as if the last byte of the padding were the type.
+                let (content, last) = padded.split_at(padded.len() - 1);
+                let mut sealer = write.clone();
+                let prefix = sealer.prefix();
+                buf[prefix..prefix + content.len()].copy_from_slice(content);
+                let len = if padding == 0 {
+                    assert_eq!(last, [23]);
+                    sealer.seal(&RustCrypto, ContentType::ApplicationData, [content, &[]], &mut buf).unwrap()
+                } else {
+                    seal_padded(&mut sealer, content, &mut buf)
+                };
+                write = sealer;
+                assert_eq!(buf[0], 25);
+                let (Split::Record(header, body), []) = split_first(&mut buf[..len], id.len()).unwrap()
+                else {
+                    panic!("one record")
+                };
+                let opened = read.open(&RustCrypto, &header, body).ok().unwrap();
+                assert_eq!(
+                    (opened.content_type, &*opened.body),
+                    (ContentType::ApplicationData, &b"data"[..])
+                );
+                assert!(opened.is_newest);
+            }
+            // Nothing but padding, and a record inside of a record.
+            for content in [&[0; 8][..], &[1, 2, 25]] {
+                let len = seal_padded(&mut write, content, &mut buf);
+                let (Split::Record(header, body), []) = split_first(&mut buf[..len], id.len()).unwrap()
+                else {
+                    panic!("one record")
+                };
+                assert!(matches!(read.open(&RustCrypto, &header, body), Err(Dropped::Unexpected)));
+            }
+        }
+    }
+
+    /// Seals `content` and a zero byte as the inner plaintext.
+    fn seal_padded(write: &mut WriteState, content: &[u8], buf: &mut [u8]) -> usize {
+        use crate::wire::record::RecordHeader;
+        let id = write.connection_id;
+        let header = RecordHeader {
+            content_type: ContentType::Tls12Cid,
+            version: crate::wire::version::DTLS12,
+            epoch: 1,
+            sequence_number: write.next,
+            connection_id: id.as_bytes(),
+        };
+        write.next += 1;
+        let nonce = header.epoch_and_sequence().to_be_bytes();
+        let mut data = [content, &[0]].concat();
+        let mut tag = [0; 8];
+        write.key.seal(&RustCrypto, write.suite.aead(), &header, nonce, &mut data, &mut tag).unwrap();
+        let mut w = crate::wire::Writer::new(buf);
+        header.emit(8 + data.len() + 8, &mut w).unwrap();
+        [&nonce[..], &data, &tag].iter().for_each(|part| w.bytes(part).unwrap());
+        w.len()
+    }
+
+    /// The peer's limit counts what is encrypted, the content type inside too (RFC 8449 §4).
+    #[test]
+    fn record_size_limits() {
+        let mut write = write_state(&[], 64);
+        let mut buf = [0; 256];
+        let mut seal = |write: &mut WriteState, len| {
+            write.seal(&RustCrypto, ContentType::ApplicationData, [&[5; 80][..len], &[]], &mut buf)
+        };
+        assert_eq!(seal(&mut write, 64), Ok(64 + 29));
+        assert_eq!(seal(&mut write, 65), Err(Error::PayloadTooLong { max: 64 }));
+        if cfg!(feature = "connection-id") {
+            let mut write = write_state(b"x", 64);
+            assert_eq!(seal(&mut write, 63), Ok(63 + 31));
+            assert_eq!(seal(&mut write, 64), Err(Error::PayloadTooLong { max: 63 }));
         }
     }
 

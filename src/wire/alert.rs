@@ -89,6 +89,8 @@ impl AlertDescription {
     pub const NO_RENEGOTIATION: Self = Self(100);
     /// A ServerHello with an extension that was not offered.
     pub const UNSUPPORTED_EXTENSION: Self = Self(110);
+    /// The server does not go by the name that the client calls it (RFC 6066 §9).
+    pub const UNRECOGNIZED_NAME: Self = Self(112);
     /// The server does not know the PSK identity, and says so (RFC 4279 §2).
     pub const UNKNOWN_PSK_IDENTITY: Self = Self(115);
 

@@ -20,7 +20,7 @@ pub struct ClientHello<'a> {
     /// Numbers of compression methods; 0 is none.
     pub compression_methods: &'a [u8],
     /// The extensions that this crate knows.
-    pub extensions: Extensions,
+    pub extensions: Extensions<'a>,
 }
 
 /// The cipher suites of a ClientHello: two bytes each, on the wire as here.
@@ -49,7 +49,9 @@ impl<'a> ClientHello<'a> {
         let lengths_fit = session_id.len() <= 32
             && !cipher_suites.is_empty()
             && cipher_suites.len().is_multiple_of(2)
-            && !compression_methods.is_empty();
+            && !compression_methods.is_empty()
+            // Only a server says nothing but that it has made use of the name (RFC 6066 §3).
+            && extensions.server_name != Some(&[]);
         if !lengths_fit {
             return Err(InvalidMessage::IllegalLength);
         }

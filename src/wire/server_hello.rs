@@ -17,7 +17,7 @@ pub struct ServerHello<'a> {
     /// The number of the compression method; 0 is none.
     pub compression_method: u8,
     /// The extensions that the server accepted.
-    pub extensions: Extensions,
+    pub extensions: Extensions<'a>,
 }
 
 impl<'a> ServerHello<'a> {

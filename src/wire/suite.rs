@@ -17,6 +17,32 @@ pub enum CipherSuite {
     Aes128Gcm,
 }
 
+/// The AEAD algorithm of a cipher suite (RFC 5116), under which its records are sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum AeadAlgorithm {
+    /// `AEAD_AES_128_CCM_8` (RFC 6655 §6.1): a tag of 8 bytes.
+    Aes128Ccm8,
+    /// `AEAD_AES_128_CCM` (RFC 5116 §5.3): a tag of 16 bytes.
+    Aes128Ccm,
+    /// `AEAD_AES_128_GCM` (RFC 5116 §5.1): a tag of 16 bytes.
+    #[cfg(feature = "aes-gcm")]
+    Aes128Gcm,
+}
+
+impl AeadAlgorithm {
+    /// Bytes that the authentication tag adds to a record.
+    pub const fn tag_len(self) -> usize {
+        match self {
+            Self::Aes128Ccm8 => 8,
+            Self::Aes128Ccm => 16,
+            #[cfg(feature = "aes-gcm")]
+            Self::Aes128Gcm => 16,
+        }
+    }
+}
+
 /// Not a suite but a signal (RFC 5746 §3.3): the client knows `renegotiation_info`.
 pub const EMPTY_RENEGOTIATION_INFO_SCSV: u16 = 0x00FF;
 
@@ -61,14 +87,19 @@ impl CipherSuite {
         }
     }
 
+    /// The algorithm that seals the records.
+    pub const fn aead(self) -> AeadAlgorithm {
+        match self {
+            Self::Aes128Ccm8 => AeadAlgorithm::Aes128Ccm8,
+            Self::Aes128Ccm => AeadAlgorithm::Aes128Ccm,
+            #[cfg(feature = "aes-gcm")]
+            Self::Aes128Gcm => AeadAlgorithm::Aes128Gcm,
+        }
+    }
+
     /// Bytes that the authentication tag adds to a record.
     pub const fn tag_len(self) -> usize {
-        match self {
-            Self::Aes128Ccm8 => 8,
-            Self::Aes128Ccm => 16,
-            #[cfg(feature = "aes-gcm")]
-            Self::Aes128Gcm => 16,
-        }
+        self.aead().tag_len()
     }
 }
 

@@ -121,6 +121,7 @@ impl<'a> Client<'a> {
                 Event::Data(data) => Report::Data(data.to_vec()),
                 Event::Closed => Report::Closed,
                 Event::Failed(error) | Event::Refused(error) => Report::Failed(error),
+                other => panic!("{other:?}"),
             });
         }
         if established {
@@ -241,11 +242,12 @@ fn serve(
                 }
                 Event::Closed => Report::Closed,
                 Event::Failed(error) | Event::Refused(error) => Report::Failed(error),
+                other => panic!("{other:?}"),
             });
         }
         if !data.is_empty() {
             data.make_ascii_uppercase();
-            let length = endpoint.send(&path, &data, &mut datagram).unwrap();
+            let (length, _) = endpoint.send(&path, &data, &mut datagram).unwrap();
             socket.send_to(&datagram[..length], remote).unwrap();
         }
     }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use dtls_psk::{
-    Config, Connection, Endpoint, Error, Event, Instant, Path, Psk, PskStore, SessionId, Storage,
+    Config, Connection, Endpoint, Error, Event, Instant, KeyUsage, Path, Psk, PskStore, SessionId, Storage,
 };
 use rand::rngs::ChaCha8Rng;
 
@@ -20,6 +20,9 @@ pub enum Note {
     Closed,
     Failed(Error),
     Refused(Error),
+    Moved { from: Path, to: Path },
+    NearLimit(KeyUsage),
+    LimitReached(KeyUsage),
 }
 
 impl From<Event<'_>> for Note {
@@ -30,6 +33,10 @@ impl From<Event<'_>> for Note {
             Event::Closed => Self::Closed,
             Event::Failed(error) => Self::Failed(error),
             Event::Refused(error) => Self::Refused(error),
+            Event::Moved { from, to } => Self::Moved { from, to },
+            Event::NearLimit(usage) => Self::NearLimit(usage),
+            Event::LimitReached(usage) => Self::LimitReached(usage),
+            other => panic!("an event that no test knows: {other:?}"),
         }
     }
 }
@@ -307,7 +314,7 @@ impl<const H: usize, const S: usize> World<H, S> {
     /// Seals the server's data for a peer.
     pub fn seal(&mut self, path: &Path, payload: &[u8]) -> Vec<u8> {
         let mut buf = [0; 2048];
-        let len = self.server.send(path, payload, &mut buf).unwrap();
+        let (len, _) = self.server.send(path, payload, &mut buf).unwrap();
         buf[..len].to_vec()
     }
 

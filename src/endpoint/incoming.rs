@@ -1,0 +1,265 @@
+//! Where each record of a datagram belongs.
+
+use rand_core::TryCryptoRng;
+
+use super::moving::Moving;
+use super::{Endpoint, admission};
+use crate::connection::{Event, Received, Session, next_record};
+use crate::handshake::Established;
+use crate::log::info;
+use crate::path::Path;
+use crate::peer::Peer;
+use crate::stats::Stats;
+use crate::time::Instant;
+use crate::wire::handshake::HandshakeType;
+use crate::wire::record::{ContentType, HEADER_LEN, RecordHeader};
+
+/// The records of one datagram, on their way through an [`Endpoint`]: an iterator over what they brought.
+#[must_use = "records that are not looked at are lost"]
+pub struct EndpointIncoming<'e, 'a, 'd, 'r, R: ?Sized, const H: usize, const S: usize> {
+    endpoint: &'e mut Endpoint<'a, H, S>,
+    rest: &'d mut [u8],
+    /// By which the datagram came.
+    came_by: Path,
+    /// By which the session is found that the last event is about.
+    path: Path,
+    /// The session that the last record was for.
+    session: Option<u16>,
+    rng: &'r mut R,
+    now: Instant,
+}
+
+impl<'e, 'a, 'd, 'r, R: ?Sized, const H: usize, const S: usize> EndpointIncoming<'e, 'a, 'd, 'r, R, H, S> {
+    pub(super) const fn new(
+        endpoint: &'e mut Endpoint<'a, H, S>,
+        datagram: &'d mut [u8],
+        path: Path,
+        rng: &'r mut R,
+        now: Instant,
+    ) -> Self {
+        Self { endpoint, rest: datagram, came_by: path, path, session: None, rng, now }
+    }
+
+    /// How many bytes of the datagram, counted from its end, have not been looked at.
+    pub const fn remaining(&self) -> usize {
+        self.rest.len()
+    }
+
+    /// By which the session is found that the last event is about. That is where the datagram came from, but for a
+    /// session with a connection ID whose peer is moving: there it is where the peer was, until it has shown that it
+    /// receives at its new address.
+    pub const fn path(&self) -> Path {
+        self.path
+    }
+
+    /// The peer that the last event is about, as soon as there is a session with it.
+    pub fn peer(&self) -> Option<Peer<'_>> {
+        self.endpoint.peer(&self.path)
+    }
+}
+
+impl<'d, R: TryCryptoRng + ?Sized, const H: usize, const S: usize> Iterator
+    for EndpointIncoming<'_, '_, 'd, '_, R, H, S>
+{
+    type Item = Event<'d>;
+
+    fn next(&mut self) -> Option<Event<'d>> {
+        let Self { endpoint, rest, came_by, path, session, rng, now } = self;
+        let id_len = endpoint.config.connection_id_len().unwrap_or(0);
+        while let Some((header, body)) = next_record(rest, id_len, &mut endpoint.stats) {
+            *path = *came_by;
+            *session = None;
+            let event = match endpoint.recipient(&header, body, came_by) {
+                Recipient::Hello => {
+                    let outcome = endpoint.on_client_hello(&header, body, *came_by, rng, *now);
+                    outcome.err().map(Event::Refused)
+                }
+                Recipient::Handshake(at) => endpoint.receive_in_handshake(&header, body, *came_by, at, *now),
+                Recipient::Session(at) => {
+                    *session = Some(at);
+                    endpoint.receive_in_session(&header, body, path, at, *now)
+                }
+                Recipient::Nobody => {
+                    Stats::count(&mut endpoint.stats.dropped);
+                    None
+                }
+            };
+            if event.is_some() {
+                return event;
+            }
+        }
+        session.and_then(|at| endpoint.storage.sessions.get_mut(at)?.value.session.poll_notice())
+    }
+}
+
+/// Whom a record is for: the one that it can only be meant for.
+enum Recipient {
+    Hello,
+    Handshake(u16),
+    Session(u16),
+    Nobody,
+}
+
+impl<const H: usize, const S: usize> Endpoint<'_, H, S> {
+    fn recipient(&self, header: &RecordHeader<'_>, body: &[u8], path: &Path) -> Recipient {
+        if header.epoch == 0
+            && header.content_type == ContentType::Handshake
+            && body.first() == Some(&HandshakeType::ClientHello.number())
+        {
+            return Recipient::Hello;
+        }
+        // By connection ID first, then by address (RFC 9146 §3).
+        let sessions = &self.storage.sessions;
+        let session = match header.content_type {
+            ContentType::Tls12Cid => sessions.find_by_id(&self.hash_keys, header.connection_id),
+            _ => sessions.find(&self.hash_keys, path),
+        };
+        let hash = core::hash::BuildHasher::hash_one(&self.hash_keys, path);
+        let handshake = self.storage.handshakes.find(hash, path).filter(|at| {
+            let entry = self.storage.handshakes.get(*at);
+            let awaits_finished = entry.is_some_and(|entry| entry.value.awaits_finished());
+            // Beside a session, only a handshake record can be meant for the handshake that awaits its Finished.
+            let may_be_finished = session.is_none() || header.content_type == ContentType::Handshake;
+            header.epoch == 0 || awaits_finished && may_be_finished
+        });
+        match (handshake, session) {
+            (Some(at), _) => Recipient::Handshake(at),
+            (None, Some(at)) => Recipient::Session(at),
+            (None, None) => Recipient::Nobody,
+        }
+    }
+
+    fn receive_in_handshake<'d>(
+        &mut self,
+        header: &RecordHeader<'_>,
+        body: &mut [u8],
+        path: Path,
+        at: u16,
+        now: Instant,
+    ) -> Option<Event<'d>> {
+        let context = self.context();
+        let entry = self.storage.handshakes.get_mut(at)?;
+        self.handshakes_due = true;
+        match entry.value.receive(&context, header, body, now, &mut self.stats) {
+            Ok(None) => None,
+            Ok(Some(established)) => {
+                self.storage.handshakes.remove(at);
+                self.establish(path, established, now);
+                Some(Event::Established)
+            }
+            Err(error) => {
+                Stats::count(&mut self.stats.handshakes_failed);
+                info!("the handshake with {} failed: {}", path.remote, error);
+                Some(Event::Refused(error))
+            }
+        }
+    }
+
+    /// Takes a record that came by `path`, and leaves there by which path the session is found.
+    fn receive_in_session<'d>(
+        &mut self,
+        header: &RecordHeader<'_>,
+        body: &'d mut [u8],
+        path: &mut Path,
+        at: u16,
+        now: Instant,
+    ) -> Option<Event<'d>> {
+        let came_by = *path;
+        let len = HEADER_LEN + header.connection_id.len() + body.len();
+        let entry = self.storage.sessions.get_mut(at)?;
+        let received = entry.value.session.receive(self.config, header, body, &mut self.stats);
+        let Received { event, is_newest, path_response } = received;
+        if is_newest {
+            self.follow_peer(at, came_by, len, now);
+        }
+        let entry = self.storage.sessions.get_mut(at)?;
+        if entry.is_due() {
+            self.sessions_due_from = self.sessions_due_from.min(at);
+        }
+        *path = entry.path;
+        match &event {
+            Some(Event::Data(_)) => entry.touched = now,
+            Some(Event::Failed(_)) if entry.value.session.is_over() => self.storage.sessions.remove(at),
+            _ => {}
+        }
+        let is_proven = |cookie| {
+            let moving = self.storage.sessions.get(at)?.value.moving.as_ref()?;
+            Some(moving.is_proven_by(&came_by, cookie))
+        };
+        if path_response.and_then(is_proven) == Some(true) {
+            let (from, to) = self.move_session(at)?;
+            *path = to;
+            return Some(Event::Moved { from, to });
+        }
+        // What cannot be named cannot be answered: its peer will send it again, once its address is proven.
+        if event.is_some()
+            && !self.storage.sessions.is_attached(at)
+            && self.storage.sessions.get(at).is_some()
+        {
+            Stats::count(&mut self.stats.dropped);
+            return None;
+        }
+        event
+    }
+
+    /// The newest record of a session came by `path` (RFC 9146 §6). It may have been copied by someone who sends from
+    /// there: so the peer is asked, and the session stays where it was until there is an answer.
+    fn follow_peer(&mut self, at: u16, path: Path, len: usize, now: Instant) {
+        let timeout = self.config.initial_timeout();
+        let is_free = self.storage.sessions.find(&self.hash_keys, &path).is_none();
+        let is_attached = self.storage.sessions.is_attached(at);
+        let Some(entry) = self.storage.sessions.get_mut(at) else { return };
+        if is_attached && entry.path == path {
+            entry.value.moving = None;
+            return;
+        }
+        if entry.value.moving.as_ref().is_none_or(|moving| moving.to != path) {
+            info!("the peer of {} comes from {} now", entry.path.remote, path.remote);
+            let answers = entry.value.session.checks_return_routability();
+            let moving = Moving::new(path, answers, timeout, now);
+            self.moving_at = self.moving_at.into_iter().chain(moving.poll_timeout()).min();
+            entry.value.moving = Some(moving);
+        }
+        if let Some(moving) = &mut entry.value.moving {
+            moving.on_received(len);
+        }
+        // A session without a path takes the first that nobody else is found by.
+        if !is_attached && is_free {
+            self.storage.sessions.attach(&self.hash_keys, at, path);
+        }
+    }
+
+    /// The peer has shown that it receives at its new address: from where the session has moved, and to where.
+    pub(super) fn move_session(&mut self, at: u16) -> Option<(Path, Path)> {
+        let sessions = &mut self.storage.sessions;
+        let entry = sessions.get_mut(at)?;
+        let identity = entry.value.session.identity();
+        let (from, to) = (entry.path, entry.value.moving.take()?.to);
+        info!("the peer of {} is at {} now", from.remote, to.remote);
+        // The path may be this session's own already, if it was without one.
+        if sessions.find(&self.hash_keys, &to) != Some(at) {
+            sessions.clear_path(&self.hash_keys, &to, identity.as_bytes());
+            sessions.attach(&self.hash_keys, at, to);
+        }
+        Some((from, to))
+    }
+
+    /// Makes a session of a handshake that succeeded, in the place of the one that the same path had.
+    fn establish(&mut self, path: Path, established: Established, now: Instant) {
+        let sessions = &mut self.storage.sessions;
+        sessions.clear_path(&self.hash_keys, &path, established.identity.as_bytes());
+        let per_identity = self.config.sessions_per_identity().unwrap_or(S / 2).max(1);
+        if let Some(at) = admission::session_to_evict(sessions, established.identity.as_bytes(), per_identity)
+        {
+            sessions.remove(at);
+            Stats::count(&mut self.stats.sessions_evicted);
+        }
+        let session = Session::new(self.next_session.take(), established);
+        info!("established: {}, from {}", session.peer(), path.remote);
+        // One slot is free now, as a full pool evicts.
+        if let Some(at) = sessions.insert(&self.hash_keys, path, now, session) {
+            // The last flight goes out.
+            self.sessions_due_from = self.sessions_due_from.min(at);
+        }
+    }
+}

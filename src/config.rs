@@ -328,7 +328,7 @@ impl<'a> Config<'a> {
             (
                 ConfigField::ConnectionId,
                 self.connection_id_len.is_none_or(|len| {
-                    cfg!(feature = "connection-id") && usize::from(len) <= MAX_CONNECTION_ID_LEN
+                    cfg!(feature = "connection-id") && (0..=MAX_CONNECTION_ID_LEN).contains(&len.into())
                 }),
             ),
             (

@@ -12,7 +12,7 @@ use crate::handshake::transcript::Transcript;
 use crate::handshake::{Context, Credentials};
 use crate::keylog::KeyLog;
 use crate::psk::Psk;
-use crate::record::{ReadState, WriteState};
+use crate::record::{Opened, ReadState, WriteState};
 use crate::test_vectors::{hex, lines};
 use crate::wire::Reader;
 use crate::wire::alert::{Alert, AlertDescription};
@@ -134,8 +134,9 @@ fn check(file: &str) {
         let (mut finished, mut data) = (0, Vec::new());
         for record in recording.records.iter().filter(|it| it.side == side && it.header.epoch == 1) {
             let mut body = record.body.clone();
-            let opened = read.open(&RustCrypto, &record.header, &mut body);
-            let plain = opened.ok().expect("the keys are right").body;
+            let Ok(Opened { body: plain, .. }) = read.open(&RustCrypto, &record.header, &mut body) else {
+                panic!("the keys are right")
+            };
             match record.header.content_type {
                 ContentType::Handshake => {
                     let message = Fragment::parse(&mut Reader::new(plain)).unwrap();

@@ -4,6 +4,8 @@ pub const CHANGE_CIPHER_SPEC: u8 = 20;
 pub const ALERT: u8 = 21;
 pub const HANDSHAKE: u8 = 22;
 pub const APPLICATION_DATA: u8 = 23;
+pub const TLS12_CID: u8 = 25;
+pub const RETURN_ROUTABILITY_CHECK: u8 = 27;
 
 pub const HELLO_REQUEST: u8 = 0;
 pub const CLIENT_HELLO: u8 = 1;
@@ -22,7 +24,12 @@ pub const CCM: u16 = 0xC0A4;
 pub const GCM: u16 = 0x00A8;
 pub const SCSV: u16 = 0x00FF;
 
+pub const EXT_SERVER_NAME: u16 = 0;
+pub const EXT_MAX_FRAGMENT_LENGTH: u16 = 1;
 pub const EXT_EMS: u16 = 23;
+pub const EXT_RECORD_SIZE_LIMIT: u16 = 28;
+pub const EXT_CONNECTION_ID: u16 = 54;
+pub const EXT_RRC: u16 = 61;
 pub const EXT_RENEGOTIATION_INFO: u16 = 0xFF01;
 
 /// A DTLS 1.2 record.
@@ -170,4 +177,17 @@ fn extensions(list: Option<&[(u16, Vec<u8>)]>) -> Vec<u8> {
 /// A HelloVerifyRequest's body.
 pub fn hello_verify_request(version: [u8; 2], cookie: &[u8]) -> Vec<u8> {
     [version.to_vec(), vec8(cookie)].concat()
+}
+
+/// What an extension holds, among those that end a hello.
+pub fn extension(block: &[u8], number: u16) -> Option<Vec<u8>> {
+    let mut rest = block.get(2..).unwrap_or_default();
+    while let [a, b, c, d, behind @ ..] = rest {
+        let len = usize::from(u16::from_be_bytes([*c, *d]));
+        if u16::from_be_bytes([*a, *b]) == number {
+            return Some(behind[..len].to_vec());
+        }
+        rest = &behind[len..];
+    }
+    None
 }

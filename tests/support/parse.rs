@@ -7,6 +7,7 @@ pub struct Record {
     pub version: [u8; 2],
     pub epoch: u16,
     pub sequence_number: u64,
+    pub connection_id: Vec<u8>,
     pub body: Vec<u8>,
 }
 
@@ -20,21 +21,30 @@ pub struct Message {
     pub body: Vec<u8>,
 }
 
-pub fn records(mut datagram: &[u8]) -> Vec<Record> {
+/// The records of a datagram that goes to someone who asked for no connection ID.
+pub fn records(datagram: &[u8]) -> Vec<Record> {
+    records_with_id(datagram, 0)
+}
+
+/// The records of a datagram that goes to someone whose connection ID has so many bytes.
+pub fn records_with_id(mut datagram: &[u8], id_len: usize) -> Vec<Record> {
     let mut records = Vec::new();
     while !datagram.is_empty() {
         let number = |range: std::ops::Range<usize>| {
             datagram[range].iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte))
         };
-        let len = number(11..13) as usize;
+        let id_len = if datagram[0] == super::craft::TLS12_CID { id_len } else { 0 };
+        let len = number(11 + id_len..13 + id_len) as usize;
+        let body = 13 + id_len..13 + id_len + len;
         records.push(Record {
             content_type: datagram[0],
             version: [datagram[1], datagram[2]],
             epoch: number(3..5) as u16,
             sequence_number: number(5..11),
-            body: datagram[13..13 + len].to_vec(),
+            connection_id: datagram[11..11 + id_len].to_vec(),
+            body: datagram[body.clone()].to_vec(),
         });
-        datagram = &datagram[13 + len..];
+        datagram = &datagram[body.end..];
     }
     records
 }
@@ -59,12 +69,20 @@ pub fn messages(mut body: &[u8]) -> Vec<Message> {
     messages
 }
 
+/// What comes before the first protected record.
+fn plain_part(datagram: &[u8]) -> &[u8] {
+    let mut end = 0;
+    while let Some(&[_, _, _, 0, 0, .., high, low]) = datagram[end..].first_chunk::<13>() {
+        end += 13 + usize::from(u16::from_be_bytes([high, low]));
+    }
+    &datagram[..end]
+}
+
 /// The plaintext handshake messages of one datagram.
 pub fn plain_messages(datagram: &[u8]) -> Vec<Message> {
-    let is_plain = |record: &Record| record.content_type == super::craft::HANDSHAKE && record.epoch == 0;
-    records(datagram)
+    records(plain_part(datagram))
         .iter()
-        .filter(|record| is_plain(record))
+        .filter(|record| record.content_type == super::craft::HANDSHAKE)
         .flat_map(|record| messages(&record.body))
         .collect()
 }

@@ -46,6 +46,10 @@ pub struct Direction {
     pub salt: [u8; 4],
     pub epoch: u16,
     pub next: u64,
+    /// The connection ID that the receiver asked for.
+    pub connection_id: Vec<u8>,
+    /// How many zeros go behind the type inside of a record with a connection ID.
+    pub padding: usize,
 }
 
 /// The client's and the server's direction.
@@ -62,6 +66,8 @@ pub fn key_block(
         salt: block[32 + 4 * side..][..4].try_into().unwrap(),
         epoch: 1,
         next: 0,
+        connection_id: Vec::new(),
+        padding: 0,
     })
 }
 
@@ -91,8 +97,14 @@ impl Direction {
         explicit: [u8; 8],
         plaintext: &[u8],
     ) -> Vec<u8> {
-        let aad = self.aad(content_type, sequence_number, plaintext.len());
         let mut data = plaintext.to_vec();
+        let mut outer = content_type;
+        if !self.connection_id.is_empty() {
+            data.push(content_type);
+            data.resize(data.len() + self.padding, 0);
+            outer = craft::TLS12_CID;
+        }
+        let aad = self.aad(outer, sequence_number, data.len());
         let nonce = self.nonce(&explicit);
         let tag = match self.suite {
             CCM_8 => encrypt::<ccm::Ccm<aes::Aes128, U8, U12>>(&self.key, &nonce, &aad, &mut data),
@@ -101,13 +113,19 @@ impl Direction {
             GCM => encrypt::<aes_gcm::Aes128Gcm>(&self.key, &nonce, &aad, &mut data),
             other => panic!("no suite {other:#06x}"),
         };
-        craft::record(content_type, self.epoch, sequence_number, &[explicit.to_vec(), data, tag].concat())
+        let body = [explicit.to_vec(), data, tag].concat();
+        let mut record = craft::record(outer, self.epoch, sequence_number, &body);
+        record.splice(11..11, self.connection_id.iter().copied());
+        record
     }
 
-    /// Opens a record; `None` when it is not authentic.
-    pub fn open(&self, record: &super::parse::Record) -> Option<Vec<u8>> {
+    /// Opens a record, and tells what it carries; `None` when it is not authentic.
+    pub fn open(&self, record: &super::parse::Record) -> Option<(u8, Vec<u8>)> {
         let tag_len = if self.suite == CCM_8 { 8 } else { 16 };
-        if record.epoch != self.epoch || record.body.len() < 8 + tag_len {
+        if record.epoch != self.epoch
+            || record.connection_id != self.connection_id
+            || record.body.len() < 8 + tag_len
+        {
             return None;
         }
         let (explicit, rest) = record.body.split_at(8);
@@ -121,15 +139,27 @@ impl Direction {
             GCM => decrypt::<aes_gcm::Aes128Gcm>(&self.key, &nonce, &aad, &mut data, tag),
             other => panic!("no suite {other:#06x}"),
         };
-        opened.then_some(data)
+        if !opened {
+            return None;
+        }
+        if self.connection_id.is_empty() {
+            return Some((record.content_type, data));
+        }
+        data.truncate(data.iter().rposition(|byte| *byte != 0).expect("a type inside") + 1);
+        let content_type = data.pop().expect("a type inside");
+        Some((content_type, data))
     }
 
     fn aad(&self, content_type: u8, sequence_number: u64, len: usize) -> Vec<u8> {
-        let mut aad = (u64::from(self.epoch) << 48 | sequence_number).to_be_bytes().to_vec();
-        aad.push(content_type);
-        aad.extend(craft::DTLS12);
-        aad.extend((len as u16).to_be_bytes());
-        aad
+        let number = (u64::from(self.epoch) << 48 | sequence_number).to_be_bytes();
+        let len = (len as u16).to_be_bytes();
+        if self.connection_id.is_empty() {
+            return [&number[..], &[content_type], &craft::DTLS12, &len].concat();
+        }
+        // RFC 9146 §5.3.
+        let id_len = self.connection_id.len() as u8;
+        let head = [&[0xFF; 8][..], &[25, id_len, 25], &craft::DTLS12].concat();
+        [&head[..], &number, &self.connection_id, &len].concat()
     }
 }
 

@@ -23,6 +23,10 @@ pub struct Side {
     pub master: Vec<u8>,
     pub read: Option<Direction>,
     pub write: Option<Direction>,
+    /// The connection ID that this side asks for, if it wants to hear of any.
+    pub own_id: Option<Vec<u8>>,
+    /// The one that the peer asked for.
+    pub peer_id: Option<Vec<u8>>,
 }
 
 impl Side {
@@ -39,6 +43,8 @@ impl Side {
             master: Vec::new(),
             read: None,
             write: None,
+            own_id: None,
+            peer_id: None,
         }
     }
 
@@ -58,6 +64,14 @@ impl Side {
 
     fn received(&mut self, message: &Message) {
         self.transcript.extend(craft::message(message.msg_type, message.message_seq, &message.body));
+    }
+
+    /// The connection IDs that were agreed on go into the records.
+    fn use_keys(&mut self, [mut read, mut write]: [Direction; 2]) {
+        if let (Some(own), Some(peer)) = (&self.own_id, &self.peer_id) {
+            (read.connection_id, write.connection_id) = (own.clone(), peer.clone());
+        }
+        (self.read, self.write) = (Some(read), Some(write));
     }
 
     fn derive(&mut self) -> [Direction; 2] {
@@ -85,19 +99,23 @@ impl Side {
     /// Content type and plaintext of every protected record in `datagrams`, all of which must open.
     pub fn open(&self, datagrams: &[Vec<u8>]) -> Vec<(u8, Vec<u8>)> {
         let read = self.read.as_ref().expect("keys");
-        let records = datagrams.iter().flat_map(|datagram| parse::records(datagram));
+        let id_len = read.connection_id.len();
+        let records = datagrams.iter().flat_map(|datagram| parse::records_with_id(datagram, id_len));
         records
             .filter(|record| record.epoch != 0)
-            .map(|record| (record.content_type, read.open(&record).expect("an authentic record")))
+            .map(|record| read.open(&record).expect("an authentic record"))
             .collect()
     }
 
     /// Takes a Finished and checks what it proves.
     fn take_finished(&mut self, datagrams: &[Vec<u8>], label: &[u8]) {
-        let all = datagrams.iter().flat_map(|datagram| parse::records(datagram));
+        let id_len = self.read.as_ref().expect("keys").connection_id.len();
+        let all = datagrams.iter().flat_map(|datagram| parse::records_with_id(datagram, id_len));
         let types: Vec<_> = all.map(|record| (record.epoch, record.content_type)).collect();
-        assert_eq!(types[types.len() - 2..], [(0, CHANGE_CIPHER_SPEC), (1, HANDSHAKE)]);
+        let outer = if id_len == 0 { HANDSHAKE } else { TLS12_CID };
+        assert_eq!(types[types.len() - 2..], [(0, CHANGE_CIPHER_SPEC), (1, outer)]);
         let opened = self.open(datagrams);
+        assert_eq!(opened[0].0, HANDSHAKE);
         let messages = parse::messages(&opened[0].1);
         assert_eq!(messages.len(), 1);
         assert_eq!(messages[0].msg_type, FINISHED);
@@ -150,6 +168,14 @@ impl RawClient {
         }
     }
 
+    /// Asks for records with this connection ID, and offers to answer return routability checks.
+    pub fn with_connection_id(mut self, id: &[u8]) -> Self {
+        self.side.own_id = Some(id.to_vec());
+        let list = self.hello.extensions.get_or_insert_default();
+        list.extend([(EXT_CONNECTION_ID, craft::vec8(id)), (EXT_RRC, Vec::new())]);
+        self
+    }
+
     /// The ClientHello, with the cookie if there is one yet.
     pub fn hello(&mut self) -> Vec<u8> {
         self.side.transcript.clear();
@@ -176,6 +202,8 @@ impl RawClient {
                     assert_eq!(rest[2], 0, "no compression");
                     self.server_extensions = rest[3..].to_vec();
                     self.side.extended_master_secret = self.server_extension_types().contains(&EXT_EMS);
+                    self.side.peer_id = craft::extension(&self.server_extensions, EXT_CONNECTION_ID)
+                        .map(|id| id[1..].to_vec());
                 }
                 SERVER_KEY_EXCHANGE => {
                     assert_eq!(message.body[..2], ((message.body.len() - 2) as u16).to_be_bytes());
@@ -208,7 +236,7 @@ impl RawClient {
         let identity = vec16(&self.identity);
         self.key_exchange = self.side.message(CLIENT_KEY_EXCHANGE, &identity);
         let [client, server] = self.side.derive();
-        (self.side.write, self.side.read) = (Some(client), Some(server));
+        self.side.use_keys([server, client]);
         let verify_data = self.side.verify_data(b"client finished");
         self.finished = self.side.message(FINISHED, &verify_data);
     }
@@ -264,6 +292,14 @@ impl RawServer {
         }
     }
 
+    /// Asks for records with this connection ID, and accepts return routability checks.
+    pub fn with_connection_id(mut self, id: &[u8]) -> Self {
+        self.side.own_id = Some(id.to_vec());
+        let list = self.hello.extensions.get_or_insert_default();
+        list.extend([(EXT_CONNECTION_ID, craft::vec8(id)), (EXT_RRC, Vec::new())]);
+        self
+    }
+
     /// Takes a ClientHello, and checks that it is well formed.
     pub fn take_hello(&mut self, datagrams: &[Vec<u8>]) -> Message {
         let messages = reassemble(datagrams);
@@ -271,6 +307,8 @@ impl RawServer {
         let hello = messages[0].clone();
         assert_eq!(hello.msg_type, CLIENT_HELLO);
         self.side.client_random = hello.body[2..34].try_into().unwrap();
+        self.side.peer_id =
+            craft::extension(&client_extensions(&hello.body), EXT_CONNECTION_ID).map(|id| id[1..].to_vec());
         self.side.transcript.clear();
         self.side.received(&hello);
         hello
@@ -313,7 +351,7 @@ impl RawServer {
         self.identity = identity[2..].to_vec();
         self.side.received(&messages[0]);
         let [client, server] = self.side.derive();
-        (self.side.read, self.side.write) = (Some(client), Some(server));
+        self.side.use_keys([client, server]);
         self.side.take_finished(datagrams, b"client finished");
         let verify_data = self.side.verify_data(b"server finished");
         self.finished = self.side.message(FINISHED, &verify_data);
@@ -332,4 +370,16 @@ impl RawServer {
     pub fn last_flight(&mut self) -> Vec<u8> {
         [self.side.plain(CHANGE_CIPHER_SPEC, &[1]), self.finished_record()].concat()
     }
+}
+
+/// The block of extensions that ends a ClientHello.
+pub fn client_extensions(body: &[u8]) -> Vec<u8> {
+    let mut rest = &body[34..];
+    // Session id, cookie, suites and compression methods.
+    for length_bytes in [1, 1, 2, 1] {
+        let (length, behind) = rest.split_at(length_bytes);
+        let length = length.iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
+        rest = &behind[length..];
+    }
+    rest.to_vec()
 }

@@ -280,8 +280,10 @@ impl<const H: usize, const S: usize> World<H, S> {
 
     fn receive(&mut self, path: Path, bytes: &[u8]) {
         let mut bytes = bytes.to_vec();
-        let events = self.server.receive(&mut bytes, path, &mut self.rng, self.now);
-        self.log.extend(events.map(|event| (path, Note::from(event))));
+        let mut incoming = self.server.receive(&mut bytes, path, &mut self.rng, self.now);
+        while let Some(event) = incoming.next() {
+            self.log.push((incoming.path(), Note::from(event)));
+        }
     }
 
     /// Hands the server a datagram at once, past the network, and returns its answers to that path. Answers to others go
@@ -316,6 +318,11 @@ impl<const H: usize, const S: usize> World<H, S> {
         let mut buf = [0; 2048];
         let (len, _) = self.server.send(path, payload, &mut buf).unwrap();
         buf[..len].to_vec()
+    }
+
+    /// Which way the server's data for a peer goes.
+    pub fn seal_by(&mut self, path: &Path) -> Path {
+        self.server.send(path, b"!", &mut [0; 512]).unwrap().1
     }
 
     pub fn session_of(&self, path: &Path) -> Option<SessionId> {

@@ -80,6 +80,16 @@ pub enum Error {
     /// The key has refused as many forged records as it may, and the configuration says that this ends a session
     /// ([`Config::with_close_at_forgery_limit`](crate::Config::with_close_at_forgery_limit)).
     ForgeryLimitReached,
+    /// The record numbers that the last checkpoint kept for this session are used up
+    /// ([`Connection::checkpoint`](crate::Connection::checkpoint)). Take another one.
+    CheckpointNeeded,
+    /// A saved session cannot be restored: it was not sealed under this key with this counter, by this version of this
+    /// crate and in this role, or it is damaged. Nothing of it was used.
+    InvalidImage,
+    /// The identity of a saved session is not in the key store any more, or not with the same key.
+    IdentityRevoked,
+    /// The connection ID of a saved session belongs to another session of this endpoint by now. Restore before you serve.
+    ConnectionIdTaken,
     /// The peer's address has changed, and nothing has shown yet that it receives there: only three times as many bytes
     /// go to the new address as came from it (RFC 9853 §5). Try again, or let the application prove the address.
     AddressNotProven,
@@ -205,6 +215,16 @@ impl core::fmt::Display for Error {
             Self::SealLimitReached => "the key has sealed as many records as it may: connect again",
             Self::ForgeryLimitReached => {
                 "too many forged records: is someone attacking this session? Connect again, for a new key"
+            }
+            Self::CheckpointNeeded => {
+                "the record numbers of the last checkpoint are used up: take another one"
+            }
+            Self::InvalidImage => {
+                "the saved session cannot be restored: is it the newest one, with its own key and counter, from the same firmware?"
+            }
+            Self::IdentityRevoked => "the saved session's identity is not known any more, or has another key",
+            Self::ConnectionIdTaken => {
+                "another session has the saved session's connection ID: restore before you serve"
             }
             Self::AddressNotProven => {
                 "the peer's address has changed, and is not proven yet: is its answer to the return routability check on the way?"

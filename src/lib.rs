@@ -84,7 +84,7 @@ pub mod coap;
 pub mod nal;
 
 pub use config::Config;
-pub use connection::{Connection, Event, Incoming, KeyUsage};
+pub use connection::{Connection, Event, ImageSeal, Incoming, KeyUsage, MAX_IMAGE_LEN};
 pub use connection_id::{MAX_CONNECTION_ID_LEN, MAX_PEER_CONNECTION_ID_LEN};
 pub use crypto::provider::{AeadError, CryptoProvider, RustCrypto};
 pub use endpoint::{Endpoint, EndpointIncoming, Storage};

@@ -1,7 +1,10 @@
 //! One association, sans-I/O: a client's, from its first hello to its last record.
 
+mod image;
 mod session;
 
+pub(crate) use image::Role;
+pub use image::{ImageSeal, MAX_IMAGE_LEN};
 pub(crate) use session::{Received, Session};
 
 use core::ops::Range;
@@ -14,7 +17,7 @@ use crate::handshake::{ClientRandom, Context, Credentials, Handshake};
 use crate::log::info;
 use crate::path::Path;
 use crate::peer::{Peer, SessionId};
-use crate::psk::Psk;
+use crate::psk::{Psk, PskStore};
 use crate::stats::Stats;
 use crate::time::Instant;
 use crate::wire::record::{RecordHeader, Split, split_first};
@@ -242,6 +245,112 @@ impl<'a> Connection<'a> {
             State::Handshake(handshake) => handshake.abandon(),
             State::Session(session) => session.close(),
         }
+    }
+
+    /// Saves the session into `image`, for a deep sleep or a reboot, and returns the image's length:
+    /// [`MAX_IMAGE_LEN`] bytes always do. The session is over here, so that no record number is ever used twice; the server
+    /// is not told. [`restore`](Self::restore) goes on with it.
+    ///
+    /// Where the power may fail without a warning, see [`checkpoint`](Self::checkpoint).
+    ///
+    /// ```
+    /// # use dtls_psk::{Config, Connection, Endpoint, Error, Instant, Path, Psk, Storage};
+    /// use dtls_psk::{ImageSeal, MAX_IMAGE_LEN};
+    /// # use getrandom::SysRng;
+    ///
+    /// # let (config, now) = (Config::default(), Instant::ZERO);
+    /// # let psk = Psk::new(b"client1", b"hardfault_secure_key")?;
+    /// # let mut storage = Storage::<1, 1>::new();
+    /// # let mut server = Endpoint::new(&config, &psk, &mut storage, &mut SysRng)?;
+    /// # let mut connection = Connection::client(&config, &psk, &mut SysRng, now)?;
+    /// # let any = "127.0.0.1:5684".parse().unwrap();
+    /// # let path = Path { local: any, remote: any };
+    /// # let mut datagram = [0; 1500];
+    /// # while connection.peer().is_none() {
+    /// #     while let Some(len) = connection.poll_transmit(&mut datagram)? {
+    /// #         server.receive(&mut datagram[..len], path, &mut SysRng, now).for_each(drop);
+    /// #     }
+    /// #     while let Some((len, _)) = server.poll_transmit(&mut datagram)? {
+    /// #         connection.receive(&mut datagram[..len], now).for_each(drop);
+    /// #     }
+    /// # }
+    /// # let device_key = [7; 16];
+    /// # let mut monotonic_counter = 41;
+    /// monotonic_counter += 1;
+    /// let seal = ImageSeal { key: &device_key, counter: monotonic_counter };
+    /// let mut image = [0; MAX_IMAGE_LEN];
+    /// let len = connection.suspend(&seal, &mut image).map_err(|(_, error)| error)?;
+    /// // The image goes to flash, the device to sleep. When it wakes:
+    /// let mut connection = Connection::restore(&config, &psk, &seal, &image[..len])?;
+    /// monotonic_counter += 1; // before anything is sent, so that the image cannot come back
+    /// # let len = connection.send(b"good morning", &mut datagram)?;
+    /// # assert_eq!(server.receive(&mut datagram[..len], path, &mut SysRng, now).count(), 1);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The connection, unchanged, with [`Error::NotConnected`] where there is no established session;
+    /// [`Error::BufferTooSmall`]; [`Error::CryptoFailed`].
+    #[expect(clippy::result_large_err, reason = "there is no heap to put the connection on")]
+    pub fn suspend(self, seal: &ImageSeal<'_>, image: &mut [u8]) -> Result<usize, (Self, Error)> {
+        self.save(seal, image).map_err(|error| (self, error))
+    }
+
+    /// Saves the session into `image` and goes on with it, for devices whose power may fail at any time. The session may
+    /// send `records` more until the next checkpoint is due ([`Error::CheckpointNeeded`]); whoever
+    /// [restores](Self::restore) the image goes on behind them.
+    ///
+    /// What has arrived since a checkpoint is forgotten with it: after a restoration, the peer's records of that time could
+    /// be replayed once. Where that does harm, tell old messages from new ones by what is in them (CoAP's Echo option, RFC
+    /// 9175), or use [`suspend`](Self::suspend) alone.
+    ///
+    /// # Errors
+    /// [`Error::NotConnected`]; [`Error::BufferTooSmall`]; [`Error::SealLimitReached`] where the key cannot seal so many
+    /// more; [`Error::CryptoFailed`]. The session goes on as it was.
+    pub fn checkpoint(
+        &mut self,
+        records: u32,
+        seal: &ImageSeal<'_>,
+        image: &mut [u8],
+    ) -> Result<usize, Error> {
+        let (config, key) = (self.config, self.psk.key());
+        self.session()?.checkpoint(records, |session| seal.seal(config, Role::Client, session, key, image))
+    }
+
+    fn save(&self, seal: &ImageSeal<'_>, image: &mut [u8]) -> Result<usize, Error> {
+        match &self.state {
+            State::Session(session) if session.is_open() => {
+                seal.seal(self.config, Role::Client, session, self.psk.key(), image)
+            }
+            _ => Err(Error::NotConnected),
+        }
+    }
+
+    /// Goes on with a session that [`suspend`](Self::suspend) or [`checkpoint`](Self::checkpoint) has saved. `seal` has the
+    /// very counter that the image was made with. Raise the counter before anything is sent: an image that is restored
+    /// twice would use record numbers twice, which breaks the encryption.
+    ///
+    /// The identity in the image must be that of `psk`, with the same key.
+    ///
+    /// # Errors
+    /// [`Error::InvalidImage`]; [`Error::IdentityRevoked`]; [`Error::InvalidConfig`].
+    pub fn restore(
+        config: &'a Config<'a>,
+        psk: &'a Psk<'a>,
+        seal: &ImageSeal<'_>,
+        image: &[u8],
+    ) -> Result<Self, Error> {
+        config.validate()?;
+        let session = seal
+            .open(config, Role::Client, image, |session, lend| psk.with_key(session.peer().identity, lend))?;
+        info!("restored: {}", session.peer());
+        Ok(Self {
+            config,
+            psk,
+            session: session.peer().session,
+            state: State::Session(session),
+            stats: Stats::default(),
+        })
     }
 
     /// The server, once the handshake is done and until the session is over.

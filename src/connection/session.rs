@@ -4,7 +4,7 @@ use core::ops::Range;
 
 use super::{Event, KeyUsage};
 use crate::config::Config;
-use crate::crypto::exporter::Exporter;
+use crate::crypto::exporter::{EXPORTER_LEN, Exporter};
 use crate::crypto::provider::CryptoProvider;
 use crate::error::Error;
 #[cfg(feature = "exporter")]
@@ -12,21 +12,26 @@ use crate::error::PeerMisbehaved;
 use crate::handshake::{self, Established, LastFlight};
 use crate::log::debug;
 use crate::peer::{Peer, SessionId};
-use crate::psk::Identity;
-use crate::record::{Dropped, Opened, ReadState, WriteState};
+use crate::psk::{Identity, MAX_IDENTITY_LEN};
+use crate::record::{
+    Dropped, MAX_STATES_LEN, Opened, PlainWriter, ReadState, WriteState, load_states, save_states,
+};
 use crate::stats::Stats;
-use crate::wire::Reader;
 use crate::wire::alert::{Alert, AlertDescription, AlertLevel};
 use crate::wire::client_hello::ClientHello;
+use crate::wire::finished::VERIFY_DATA_LEN;
 use crate::wire::handshake::{Fragment, HandshakeType};
 use crate::wire::record::{ContentType, RecordHeader};
 use crate::wire::return_routability_check::{COOKIE_LEN, Kind, ReturnRoutabilityCheck};
 use crate::wire::version::ProtocolVersion;
+use crate::wire::{BufferFull, InvalidMessage, Reader, Writer};
 
 /// One session. Long and thin: a server has many of them.
 pub(crate) struct Session {
     id: SessionId,
     identity: Identity,
+    /// Whose key it is, where the client's server name has decided that.
+    host: Option<u16>,
     read: ReadState,
     write: WriteState,
     client_random: [u8; 8],
@@ -36,9 +41,18 @@ pub(crate) struct Session {
     /// Whether the application has heard that the limit of sealed records is near.
     near_seal_limit: bool,
     state: State,
-    #[cfg_attr(not(feature = "exporter"), expect(dead_code, reason = "it is empty then"))]
     exporter: Option<Exporter>,
 }
+
+/// Longest length in bytes of a saved session: name, identity, host, states, random, last flight, flags and exporter.
+pub(super) const MAX_SESSION_LEN: usize = 8
+    + (1 + MAX_IDENTITY_LEN)
+    + 3
+    + MAX_STATES_LEN
+    + 8
+    + (1 + 8 + 2 + VERIFY_DATA_LEN)
+    + 2
+    + (1 + EXPORTER_LEN);
 
 /// What the session has to send by itself.
 #[derive(Clone, Copy, Default)]
@@ -76,6 +90,7 @@ impl Session {
     pub(crate) fn new(id: SessionId, established: Established) -> Self {
         let Established {
             identity,
+            host,
             read,
             write,
             client_random,
@@ -88,6 +103,7 @@ impl Session {
         Self {
             id,
             identity,
+            host,
             read,
             write,
             client_random,
@@ -124,6 +140,11 @@ impl Session {
         self.identity
     }
 
+    /// Among whose keys the identity is.
+    pub(crate) const fn host(&self) -> Option<u16> {
+        self.host
+    }
+
     pub(crate) fn peer(&self) -> Peer<'_> {
         Peer {
             identity: self.identity.as_bytes(),
@@ -153,6 +174,73 @@ impl Session {
     /// Whether the session still carries data.
     pub(crate) const fn is_open(&self) -> bool {
         matches!(self.state, State::Open)
+    }
+
+    /// Keeps so many record numbers for this session and has it saved, so that the image can be restored whatever is sent
+    /// until then.
+    pub(crate) fn checkpoint(
+        &mut self,
+        records: u32,
+        save: impl FnOnce(&Self) -> Result<usize, Error>,
+    ) -> Result<usize, Error> {
+        if !self.is_open() {
+            return Err(Error::NotConnected);
+        }
+        let before = self.write.reserve(records.into())?;
+        save(self).inspect_err(|_| self.write.unreserve(before))
+    }
+
+    /// Writes all that has to be known to go on with the session. What is due is left out: the peer will ask again.
+    pub(super) fn save(&self, w: &mut Writer<'_>) -> Result<(), BufferFull> {
+        w.u64(self.id.0)?;
+        w.vec8(self.identity.as_bytes())?;
+        w.u8(self.host.is_some().into())?;
+        w.u16(self.host.unwrap_or(0))?;
+        save_states(&self.read, &self.write, w)?;
+        w.bytes(&self.client_random)?;
+        w.u8(self.last_flight.is_some().into())?;
+        if let Some(LastFlight { plain, message_seq, verify_data }) = &self.last_flight {
+            w.u64(plain.next())?;
+            w.u16(*message_seq)?;
+            w.bytes(verify_data)?;
+        }
+        w.u8(self.return_routability_check.into())?;
+        w.u8(self.near_seal_limit.into())?;
+        w.u8(self.exporter.is_some().into())?;
+        self.exporter.as_ref().map_or(Ok(()), |exporter| exporter.save(w))
+    }
+
+    /// Reads what [`save`](Self::save) has written.
+    pub(super) fn load(r: &mut Reader<'_>) -> Result<Self, InvalidMessage> {
+        let id = SessionId(r.u64()?);
+        let identity = Identity::new(r.vec8()?).ok_or(InvalidMessage::IllegalLength)?;
+        let has_host = r.u8()? != 0;
+        let host = Some(r.u16()?).filter(|_| has_host);
+        let (read, write) = load_states(r)?;
+        let client_random = r.array()?;
+        let last_flight = if r.u8()? == 0 {
+            None
+        } else {
+            let plain = PlainWriter::starting_at(r.u64()?);
+            Some(LastFlight { plain, message_seq: r.u16()?, verify_data: r.array()? })
+        };
+        let return_routability_check = r.u8()? != 0;
+        let near_seal_limit = r.u8()? != 0;
+        let exporter = if r.u8()? == 0 { None } else { Some(Exporter::load(r)?) };
+        Ok(Self {
+            id,
+            identity,
+            host,
+            read,
+            write,
+            client_random,
+            last_flight,
+            return_routability_check,
+            due: Due::default(),
+            near_seal_limit,
+            state: State::Open,
+            exporter,
+        })
     }
 
     /// Takes one record. Anything that is not authenticated changes nothing but a counter.

@@ -4,10 +4,14 @@
 use super::prf::Prf;
 #[cfg(feature = "exporter")]
 use crate::error::Error;
-use crate::wire::RANDOM_LEN;
+use crate::wire::{BufferFull, InvalidMessage, RANDOM_LEN, Reader, Writer};
 
 /// Length in bytes of a master secret.
 pub const MASTER_SECRET_LEN: usize = 48;
+
+/// Length in bytes of a saved one.
+pub const EXPORTER_LEN: usize =
+    if cfg!(feature = "exporter") { MASTER_SECRET_LEN + 2 * RANDOM_LEN } else { 0 };
 
 /// What keying material is made of.
 #[derive(Clone)]
@@ -23,6 +27,16 @@ pub struct Exporter {
 
 #[cfg(not(feature = "exporter"))]
 impl Exporter {
+    /// Writes nothing.
+    pub const fn save(&self, _: &mut Writer<'_>) -> Result<(), BufferFull> {
+        Ok(())
+    }
+
+    /// Reads nothing.
+    pub const fn load(_: &mut Reader<'_>) -> Result<Self, InvalidMessage> {
+        Ok(Self {})
+    }
+
     /// Keeps nothing.
     pub const fn new(_: &[u8; MASTER_SECRET_LEN], _: &[u8; RANDOM_LEN], _: &[u8; RANDOM_LEN]) -> Self {
         Self {}
@@ -31,6 +45,18 @@ impl Exporter {
 
 #[cfg(feature = "exporter")]
 impl Exporter {
+    /// Writes the secrets, for a saved session.
+    pub fn save(&self, w: &mut Writer<'_>) -> Result<(), BufferFull> {
+        w.bytes(&self.master)?;
+        w.bytes(&self.client_random)?;
+        w.bytes(&self.server_random)
+    }
+
+    /// Reads what [`save`](Self::save) has written.
+    pub fn load(r: &mut Reader<'_>) -> Result<Self, InvalidMessage> {
+        Ok(Self { master: r.array()?, client_random: r.array()?, server_random: r.array()? })
+    }
+
     /// Keeps the master secret and both randoms.
     pub const fn new(
         master: &[u8; MASTER_SECRET_LEN],

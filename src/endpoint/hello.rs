@@ -103,18 +103,19 @@ impl<const H: usize, const S: usize> Endpoint<'_, H, S> {
         let mut id = OwnConnectionId::draw(len, rng)?;
         // There are more of them than peers, so the search ends.
         for _ in 0..H + S {
-            let in_handshakes = || {
-                self.storage.handshakes.iter().any(|(_, entry)| entry.value.connection_id() == id.as_bytes())
-            };
-            if id.is_empty()
-                || self.storage.sessions.find_by_id(&self.hash_keys, id.as_bytes()).is_none()
-                    && !in_handshakes()
-            {
+            if id.is_empty() || !self.is_taken(id.as_bytes()) {
                 break;
             }
             id = id.next();
         }
         Ok(id)
+    }
+
+    /// Whether some peer has been asked for this connection ID.
+    pub(super) fn is_taken(&self, id: &[u8]) -> bool {
+        let mut handshakes = self.storage.handshakes.iter();
+        self.storage.sessions.find_by_id(&self.hash_keys, id).is_some()
+            || handshakes.any(|(_, entry)| entry.value.connection_id() == id)
     }
 
     /// Finds a slot for a handshake, in the place of `before` where the client starts anew.

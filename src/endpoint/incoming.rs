@@ -244,18 +244,23 @@ impl<const H: usize, const S: usize> Endpoint<'_, H, S> {
         Some((from, to))
     }
 
-    /// Makes a session of a handshake that succeeded, in the place of the one that the same path had.
+    /// Makes a session of a handshake that succeeded.
     fn establish(&mut self, path: Path, established: Established, now: Instant) {
+        let session = Session::new(self.next_session.take(), established);
+        info!("established: {}, from {}", session.peer(), path.remote);
+        self.add_session(path, session, now);
+    }
+
+    /// Adds a session, in the place of the one that the same path had, and of another one where there is no room.
+    pub(super) fn add_session(&mut self, path: Path, session: Session, now: Instant) {
         let sessions = &mut self.storage.sessions;
-        sessions.clear_path(&self.hash_keys, &path, established.identity.as_bytes());
+        let identity = session.peer().identity;
+        sessions.clear_path(&self.hash_keys, &path, identity);
         let per_identity = self.config.sessions_per_identity().unwrap_or(S / 2).max(1);
-        if let Some(at) = admission::session_to_evict(sessions, established.identity.as_bytes(), per_identity)
-        {
+        if let Some(at) = admission::session_to_evict(sessions, identity, per_identity) {
             sessions.remove(at);
             Stats::count(&mut self.stats.sessions_evicted);
         }
-        let session = Session::new(self.next_session.take(), established);
-        info!("established: {}, from {}", session.peer(), path.remote);
         // One slot is free now, as a full pool evicts.
         if let Some(at) = sessions.insert(&self.hash_keys, path, now, session) {
             // The last flight goes out.

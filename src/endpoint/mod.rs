@@ -19,7 +19,7 @@ use siphasher::sip::SipHasher13;
 use self::pool::{Entry, Pool};
 use self::sessions::{Member, Sessions};
 use crate::config::Config;
-use crate::connection::Session;
+use crate::connection::{ImageSeal, Role, Session};
 use crate::error::{ConfigField, Error};
 use crate::handshake::{Context, CookieJar, Credentials, Handshake, HelloReply, fill_random};
 use crate::log::info;
@@ -442,6 +442,70 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
         }
     }
 
+    /// Saves the session at `path` into `image`, as [`Connection::suspend`](crate::Connection::suspend) does, and forgets it;
+    /// the peer is not told. Returns the image's length: [`MAX_IMAGE_LEN`](crate::MAX_IMAGE_LEN) bytes always do.
+    ///
+    /// # Errors
+    /// [`Error::NotConnected`]; [`Error::BufferTooSmall`]; [`Error::IdentityRevoked`]; [`Error::CryptoFailed`]. The session
+    /// goes on then.
+    pub fn suspend(&mut self, path: &Path, seal: &ImageSeal<'_>, image: &mut [u8]) -> Result<usize, Error> {
+        let at = self.storage.sessions.find(&self.hash_keys, path).ok_or(Error::NotConnected)?;
+        let session = self.open_session(path).ok_or(Error::NotConnected)?;
+        let len = save(self.config, self.store, session, seal, image)?;
+        self.storage.sessions.remove(at);
+        Ok(len)
+    }
+
+    /// Saves the session at `path` into `image` and goes on with it, as
+    /// [`Connection::checkpoint`](crate::Connection::checkpoint) does.
+    ///
+    /// # Errors
+    /// As there, and [`Error::IdentityRevoked`].
+    pub fn checkpoint(
+        &mut self,
+        path: &Path,
+        records: u32,
+        seal: &ImageSeal<'_>,
+        image: &mut [u8],
+    ) -> Result<usize, Error> {
+        let at = self.storage.sessions.find(&self.hash_keys, path).ok_or(Error::NotConnected)?;
+        let (config, store) = (self.config, self.store);
+        let entry = self.storage.sessions.get_mut(at).ok_or(Error::NotConnected)?;
+        entry.value.session.checkpoint(records, |session| save(config, store, session, seal, image))
+    }
+
+    /// Goes on with a session that [`suspend`](Self::suspend) or [`checkpoint`](Self::checkpoint) has saved, whose peer is
+    /// at `path`. The key store is asked whether its identity still has the same key. See
+    /// [`Connection::restore`](crate::Connection::restore) for what the counter is for.
+    ///
+    /// # Errors
+    /// [`Error::InvalidImage`]; [`Error::IdentityRevoked`]; [`Error::ConnectionIdTaken`]; [`Error::InvalidConfig`] where
+    /// connection IDs have another length than they had.
+    pub fn restore(
+        &mut self,
+        path: Path,
+        seal: &ImageSeal<'_>,
+        image: &[u8],
+        now: Instant,
+    ) -> Result<(), Error> {
+        let lend = |session: &Session, lend: &mut dyn FnMut(&[u8])| {
+            self.store.with_host_key(session.host(), session.peer().identity, lend);
+        };
+        let session = seal.open(self.config, Role::Server, image, lend)?;
+        let id = session.connection_id();
+        if !id.is_empty() {
+            if self.config.connection_id_len() != Some(id.len()) {
+                return Err(Error::InvalidConfig(ConfigField::ConnectionId));
+            }
+            if self.is_taken(id) {
+                return Err(Error::ConnectionIdTaken);
+            }
+        }
+        info!("restored: {}, at {}", session.peer(), path.remote);
+        self.add_session(path, session, now);
+        Ok(())
+    }
+
     /// The peer of the open session by `path`.
     pub fn peer(&self, path: &Path) -> Option<Peer<'_>> {
         self.open_session(path).map(Session::peer)
@@ -467,6 +531,21 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
     pub const fn stats(&self) -> Stats {
         self.stats
     }
+}
+
+/// Writes the image of a session whose identity is in the key store.
+fn save(
+    config: &Config<'_>,
+    store: &dyn PskStore,
+    session: &Session,
+    seal: &ImageSeal<'_>,
+    image: &mut [u8],
+) -> Result<usize, Error> {
+    let mut outcome = Err(Error::IdentityRevoked);
+    store.with_host_key(session.host(), session.peer().identity, &mut |key| {
+        outcome = seal.seal(config, Role::Server, session, key, image);
+    });
+    outcome
 }
 
 /// Writes one datagram of those that a session sends by itself, or that ask its peer for a sign of life.

@@ -235,8 +235,8 @@ impl Core {
                     return Err(PeerMisbehaved::WrongVerifyData.into());
                 }
                 // The server has all of this side's messages, or it could not have finished.
-                let established =
-                    pending.establish(Identity::new(psk.identity()).ok_or(Error::IdentityTooLong)?, None);
+                let identity = Identity::new(psk.identity()).ok_or(Error::IdentityTooLong)?;
+                let established = pending.establish(identity, None, None);
                 self.state = State::OVER;
                 return Ok(Some(established));
             }

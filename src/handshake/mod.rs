@@ -67,6 +67,8 @@ pub(crate) enum Credentials<'c> {
 /// What is left of a handshake that came to its good end.
 pub(crate) struct Established {
     pub(crate) identity: Identity,
+    /// Whose key it is, where the client's server name has decided that.
+    pub(crate) host: Option<u16>,
     pub(crate) read: ReadState,
     pub(crate) write: WriteState,
     /// The start of the client's random, by which a late copy of its hello is told from a new one.
@@ -458,9 +460,15 @@ impl Pending {
 
     /// Makes the current states of the pending ones. These are copies: the originals are wiped where they lie, when the
     /// handshake's state is replaced.
-    fn establish(&self, identity: Identity, last_flight: Option<LastFlight>) -> Established {
+    fn establish(
+        &self,
+        identity: Identity,
+        host: Option<u16>,
+        last_flight: Option<LastFlight>,
+    ) -> Established {
         Established {
             identity,
+            host,
             read: self.read.clone(),
             write: self.write.clone(),
             client_random: self.agreed.client_random.first_chunk().copied().unwrap_or_default(),

@@ -256,7 +256,7 @@ impl Core {
                     message_seq: self.flight.next_seq(),
                     verify_data: master.verify_data(Side::Server, &self.transcript),
                 };
-                let established = seen.pending.establish(seen.identity, Some(last_flight));
+                let established = seen.pending.establish(seen.identity, seen.answer.host, Some(last_flight));
                 self.state = State::OVER;
                 return Ok(Some(established));
             }

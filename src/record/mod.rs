@@ -1,8 +1,11 @@
-//! The record layer (RFC 6347 §4.1): records sealed and opened in place, and the window that stops replays.
+//! The record layer (RFC 6347 §4.1): records sealed and opened in place, the window that stops replays, and both states
+//! as bytes.
 
+mod image;
 mod replay;
 mod state;
 
+pub(crate) use image::{MAX_STATES_LEN, load_states, save_states};
 pub(crate) use replay::ReplayWindow;
 pub(crate) use state::{Dropped, Opened, PlainWriter, ReadState, WriteState};
 

@@ -10,6 +10,16 @@ pub(crate) struct ReplayWindow {
 }
 
 impl ReplayWindow {
+    /// Its two numbers, for a saved session.
+    pub(super) const fn to_numbers(self) -> [u64; 2] {
+        [self.highest, self.seen]
+    }
+
+    /// The window that had these numbers.
+    pub(super) const fn from_numbers([highest, seen]: [u64; 2]) -> Self {
+        Self { highest, seen }
+    }
+
     /// Whether a record with this number is new. Changes nothing, as the record may yet turn out to be forged.
     pub(crate) fn is_new(&self, sequence_number: u64) -> bool {
         match self.highest.checked_sub(sequence_number) {

@@ -16,7 +16,7 @@ use crate::wire::{Writer, version};
 /// Writes plaintext records of epoch 0.
 #[derive(Clone, Copy)]
 pub(crate) struct PlainWriter {
-    next: u64,
+    pub(super) next: u64,
 }
 
 impl PlainWriter {
@@ -53,13 +53,15 @@ impl PlainWriter {
 /// Seals the records that leave. Of two clones, only one may ever seal.
 #[derive(Clone)]
 pub(crate) struct WriteState {
-    suite: CipherSuite,
-    key: AeadKey,
-    epoch: u16,
-    next: u64,
-    connection_id: PeerConnectionId,
+    pub(super) suite: CipherSuite,
+    pub(super) key: AeadKey,
+    pub(super) epoch: u16,
+    pub(super) next: u64,
+    /// Numbers from here on belong to whoever restores the last checkpoint.
+    pub(super) reserved: u64,
+    pub(super) connection_id: PeerConnectionId,
     /// The longest plaintext that the peer takes.
-    record_size_limit: u16,
+    pub(super) record_size_limit: u16,
 }
 
 impl WriteState {
@@ -70,7 +72,7 @@ impl WriteState {
         connection_id: PeerConnectionId,
         record_size_limit: u16,
     ) -> Self {
-        Self { suite, key, epoch, next: 0, connection_id, record_size_limit }
+        Self { suite, key, epoch, next: 0, reserved: u64::MAX, connection_id, record_size_limit }
     }
 
     pub(crate) const fn epoch(&self) -> u16 {
@@ -79,6 +81,21 @@ impl WriteState {
 
     pub(crate) const fn suite(&self) -> CipherSuite {
         self.suite
+    }
+
+    /// Keeps so many numbers for this side, from the next one on. Those behind belong to whoever restores the image that is
+    /// taken now. Returns where they began before, for [`unreserve`](Self::unreserve).
+    pub(crate) fn reserve(&mut self, records: u64) -> Result<u64, Error> {
+        let reserved = self.next.saturating_add(records);
+        if reserved >= self.suite.aead().seal_limit() {
+            return Err(Error::SealLimitReached);
+        }
+        Ok(core::mem::replace(&mut self.reserved, reserved))
+    }
+
+    /// No image was taken after all.
+    pub(crate) const fn unreserve(&mut self, before: u64) {
+        self.reserved = before;
     }
 
     /// How many records were sealed.
@@ -136,6 +153,9 @@ impl WriteState {
         let reserve = if content_type == ContentType::Alert { 0 } else { ALERT_RESERVE };
         if self.next >= limit - reserve {
             return Err(Error::SealLimitReached);
+        }
+        if self.next >= self.reserved {
+            return Err(Error::CheckpointNeeded);
         }
         let with_id = !self.connection_id.is_empty();
         let header = RecordHeader {
@@ -218,15 +238,15 @@ pub(crate) struct Opened<'d> {
 /// Opens the records that arrive.
 #[derive(Clone)]
 pub(crate) struct ReadState {
-    suite: CipherSuite,
-    key: AeadKey,
-    epoch: u16,
-    window: ReplayWindow,
-    connection_id: OwnConnectionId,
+    pub(super) suite: CipherSuite,
+    pub(super) key: AeadKey,
+    pub(super) epoch: u16,
+    pub(super) window: ReplayWindow,
+    pub(super) connection_id: OwnConnectionId,
     /// The longest plaintext that was asked for.
-    record_size_limit: u16,
+    pub(super) record_size_limit: u16,
     /// Records that did not open under this key.
-    forged: u64,
+    pub(super) forged: u64,
 }
 
 impl ReadState {

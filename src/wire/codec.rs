@@ -48,6 +48,11 @@ impl<'a> Reader<'a> {
         self.array().map(|[a, b, c]| u32::from_be_bytes([0, a, b, c]))
     }
 
+    /// The next eight bytes.
+    pub fn u64(&mut self) -> Result<u64, InvalidMessage> {
+        self.array().map(u64::from_be_bytes)
+    }
+
     /// A vector with a length of one byte (`opaque x<0..2^8-1>`).
     pub fn vec8(&mut self) -> Result<&'a [u8], InvalidMessage> {
         let len = self.u8()?;
@@ -109,6 +114,11 @@ impl<'a> Writer<'a> {
 
     /// Appends two bytes.
     pub fn u16(&mut self, value: u16) -> Result<(), BufferFull> {
+        self.bytes(&value.to_be_bytes())
+    }
+
+    /// Appends eight bytes.
+    pub fn u64(&mut self, value: u64) -> Result<(), BufferFull> {
         self.bytes(&value.to_be_bytes())
     }
 

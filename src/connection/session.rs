@@ -13,9 +13,7 @@ use crate::handshake::{self, Established, LastFlight};
 use crate::log::debug;
 use crate::peer::{Peer, SessionId};
 use crate::psk::{Identity, MAX_IDENTITY_LEN};
-use crate::record::{
-    Dropped, MAX_STATES_LEN, Opened, PlainWriter, ReadState, WriteState, load_states, save_states,
-};
+use crate::record::{MAX_STATES_LEN, Opened, PlainWriter, ReadState, WriteState, load_states, save_states};
 use crate::stats::Stats;
 use crate::wire::alert::{Alert, AlertDescription, AlertLevel};
 use crate::wire::client_hello::ClientHello;
@@ -255,11 +253,12 @@ impl Session {
             Stats::count(&mut stats.dropped);
             return Received::default();
         }
+        let forged = self.read.forged();
         let opened = match self.read.open(config.crypto(), header, body) {
             Ok(opened) => opened,
             Err(reason) => {
                 reason.count(stats);
-                let event = if reason == Dropped::Forged { self.on_forged(config) } else { None };
+                let event = if self.read.forged() > forged { self.on_forged(config) } else { None };
                 return event.into();
             }
         };

@@ -84,7 +84,7 @@ fn sizes_that_are_none() {
         (EXT_RECORD_SIZE_LIMIT, vec![0, 1, 0]),
     ] {
         let mut world = Small::new(2);
-        let hello = raw_client(&[extension.clone()]).hello();
+        let hello = raw_client(std::slice::from_ref(&extension)).hello();
         assert!(world.hit(path(0), &hello).is_empty(), "{extension:?}");
         assert_eq!(world.server.stats().dropped, 1);
 

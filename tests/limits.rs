@@ -2,11 +2,11 @@
 
 mod support;
 
-use dtls_psk::{CipherSuite, Config, Error, KeyUsage};
+use dtls_psk::{CipherSuite, Config, Connection, Error, ImageSeal, KeyUsage, MAX_IMAGE_LEN};
 
 use support::craft::*;
 use support::raw::RawClient;
-use support::world::{AgainstRaw, Note, Small, path};
+use support::world::{AgainstRaw, Note, Small, leak, path, psk};
 use support::{IDENTITY, KEY};
 
 const TEN: Config<'static> = Config::coap().with_ccm_8_forgery_limit(10);
@@ -97,10 +97,54 @@ fn other_algorithms_have_their_own() {
     }
 }
 
+/// A client whose key has sealed `records` records: a restored checkpoint goes on behind what it kept.
+fn worn_out(world: &mut Small, client: usize, records: u64) {
+    let seal = ImageSeal { key: &[1; 16], counter: records };
+    let mut image = [0; MAX_IMAGE_LEN];
+    let connection = &mut world.clients[client].connection;
+    let sealed = 1;
+    let len = connection.checkpoint((records - sealed) as u32, &seal, &mut image).unwrap();
+    let (config, psk) = (leak(Config::coap()), leak(psk(IDENTITY, KEY)));
+    *connection = Connection::restore(config, psk, &seal, &image[..len]).unwrap();
+}
+
+/// Half of what a key may seal is told of once; at the limit sending ends, but for the goodbye, and receiving goes on.
 #[test]
-fn limits_of_sealing() {
+fn sealed_records_are_told_of() {
     for suite in CipherSuite::ALL {
         let limit = suite.aead().seal_limit();
         assert!((1 << 23..=1 << 25).contains(&limit), "{suite}");
     }
+    let limit = CipherSuite::Aes128Ccm8.aead().seal_limit();
+    let mut world = Small::with_config(2, Config::coap());
+    let client = world.established();
+    worn_out(&mut world, client, limit / 2 - 1);
+    for told in [0, 1, 0] {
+        let before = world.clients[client].log.len();
+        let datagram = world.seal(&path(0), b"hello");
+        let now = world.now;
+        world.clients[client].hit(&datagram, now);
+        let near = Note::NearLimit(KeyUsage::Seals);
+        let news = world.clients[client].log[before..].iter().filter(|note| **note == near);
+        assert_eq!(news.count(), told);
+        world.clients[client].seal(b"one more");
+    }
+
+    let mut world = Small::with_config(3, Config::coap());
+    let client = world.established();
+    worn_out(&mut world, client, limit - 257 - 1);
+    let datagram = world.clients[client].seal(b"the last but one");
+    world.hit(path(0), &datagram);
+    assert_eq!(world.log.pop(), Some((path(0), Note::Data(b"the last but one".to_vec()))));
+    world.clients[client].seal(b"the last");
+    let refused = world.clients[client].connection.send(b"x", &mut [0; 99]);
+    assert_eq!(refused, Err(Error::SealLimitReached));
+    let datagram = world.seal(&path(0), b"can you hear me?");
+    let now = world.now;
+    world.clients[client].hit(&datagram, now);
+    assert!(world.clients[client].log.contains(&Note::Data(b"can you hear me?".to_vec())));
+    world.clients[client].connection.close();
+    let goodbye = world.clients[client].transmit();
+    world.hit(path(0), &goodbye[0]);
+    assert_eq!(world.log.last(), Some(&(path(0), Note::Closed)));
 }

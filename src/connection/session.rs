@@ -10,7 +10,7 @@ use crate::error::Error;
 #[cfg(feature = "exporter")]
 use crate::error::PeerMisbehaved;
 use crate::handshake::{self, Established, LastFlight};
-use crate::log::debug;
+use crate::log::{debug, warning};
 use crate::peer::{Peer, SessionId};
 use crate::psk::{Identity, MAX_IDENTITY_LEN};
 use crate::record::{MAX_STATES_LEN, Opened, PlainWriter, ReadState, WriteState, load_states, save_states};
@@ -282,6 +282,9 @@ impl Session {
     /// A record that is not the peer's. Each one is a guess, and a key stands only so many (RFC 9147 §4.5.3).
     fn on_forged(&mut self, config: &Config<'_>) -> Option<Event<'static>> {
         let limit = config.forgery_limit(self.write.suite().aead());
+        if self.read.forged() == limit {
+            warning!("{} forged records: connect again, for a new key", limit);
+        }
         match self.read.forged() {
             forged if forged == limit / 2 => Some(Event::NearLimit(KeyUsage::Forgeries)),
             forged if forged == limit && config.closes_at_forgery_limit() => {

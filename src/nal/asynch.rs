@@ -20,7 +20,7 @@ use rand_core::TryCryptoRng;
 use super::Error;
 use super::buffered::{BufferedConnection, BufferedEndpoint, deliver};
 use crate::config::Config;
-use crate::connection::{Connection, Event};
+use crate::connection::{Connection, Event, ImageSeal};
 use crate::endpoint::Endpoint;
 use crate::log::info;
 use crate::path::Path;
@@ -103,6 +103,52 @@ impl<'a, U: ConnectedUdp, T: Timer> Client<'a, U, T> {
     ) -> Result<Client<'a, U, T, N>, crate::Error> {
         let connection = Connection::client(config, psk, rng, timer.now())?;
         Ok(Client { socket, timer, association: BufferedConnection::new(connection) })
+    }
+}
+
+impl<'a, U, T, const N: usize> Client<'a, U, T, N> {
+    /// A client that goes on with a saved session, as [`Connection::restore`] does. `socket` is connected to the server,
+    /// from whatever address.
+    ///
+    /// # Errors
+    /// Those of [`Connection::restore`].
+    pub fn restore(
+        socket: U,
+        config: &'a Config<'a>,
+        psk: &'a Psk<'a>,
+        timer: T,
+        seal: &ImageSeal<'_>,
+        image: &[u8],
+    ) -> Result<Self, crate::Error> {
+        let connection = Connection::restore(config, psk, seal, image)?;
+        Ok(Self { socket, timer, association: BufferedConnection::new(connection) })
+    }
+
+    /// Saves the session, as [`Connection::suspend`] does, and gives the socket back with the image's length. What was
+    /// received and not yet asked for is lost.
+    ///
+    /// # Errors
+    /// Those of [`Connection::suspend`], with the client as it was.
+    #[expect(clippy::result_large_err, reason = "there is no heap to put the client on")]
+    pub fn suspend(self, seal: &ImageSeal<'_>, image: &mut [u8]) -> Result<(U, usize), (Self, crate::Error)> {
+        let Self { socket, timer, association } = self;
+        match association.suspend(seal, image) {
+            Ok(len) => Ok((socket, len)),
+            Err((association, error)) => Err((Self { socket, timer, association }, error)),
+        }
+    }
+
+    /// Saves the session and goes on with it, as [`Connection::checkpoint`] does.
+    ///
+    /// # Errors
+    /// Those of [`Connection::checkpoint`].
+    pub fn checkpoint(
+        &mut self,
+        records: u32,
+        seal: &ImageSeal<'_>,
+        image: &mut [u8],
+    ) -> Result<usize, crate::Error> {
+        self.association.checkpoint(records, seal, image)
     }
 }
 

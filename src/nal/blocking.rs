@@ -8,7 +8,7 @@ use rand_core::TryCryptoRng;
 use super::Error;
 use super::buffered::{BufferedConnection, BufferedEndpoint, UNKNOWN, deliver};
 use crate::config::Config;
-use crate::connection::{Connection, Event};
+use crate::connection::{Connection, Event, ImageSeal};
 use crate::endpoint::Endpoint;
 use crate::log::info;
 use crate::path::Path;
@@ -139,6 +139,42 @@ impl<'a, U: UdpClientStack, const H: usize, const S: usize, const N: usize> Secu
         }
     }
 
+    /// Saves the session of a connected socket, as [`Connection::suspend`] does; the socket is left unconnected, to be
+    /// closed, or to be [restored](SecureStack::restore).
+    ///
+    /// # Errors
+    /// Those of [`Connection::suspend`]. The session goes on then.
+    pub fn suspend(&mut self, seal: &ImageSeal<'_>, image: &mut [u8]) -> Result<usize, crate::Error> {
+        match core::mem::replace(&mut self.role, Role::Idle) {
+            Role::Client { association, remote } => {
+                association.suspend(seal, image).map_err(|(association, error)| {
+                    self.role = Role::Client { association, remote };
+                    error
+                })
+            }
+            other => {
+                self.role = other;
+                Err(crate::Error::NotConnected)
+            }
+        }
+    }
+
+    /// Saves the session of a connected socket and goes on with it, as [`Connection::checkpoint`] does.
+    ///
+    /// # Errors
+    /// Those of [`Connection::checkpoint`].
+    pub fn checkpoint(
+        &mut self,
+        records: u32,
+        seal: &ImageSeal<'_>,
+        image: &mut [u8],
+    ) -> Result<usize, crate::Error> {
+        match &mut self.role {
+            Role::Client { association, .. } => association.checkpoint(records, seal, image),
+            Role::Idle | Role::Server { .. } => Err(crate::Error::NotConnected),
+        }
+    }
+
     /// What was dropped, repeated and refused so far.
     pub fn stats(&self) -> Stats {
         match &self.role {
@@ -184,6 +220,36 @@ where
     C: Clock,
     R: TryCryptoRng,
 {
+    /// Connects the socket to `remote` and goes on with a saved session, as [`Connection::restore`] does. A socket that was
+    /// connected or bound before starts anew, without a word to its peers.
+    ///
+    /// # Errors
+    /// Those of [`Connection::restore`], and the stack's.
+    pub fn restore(
+        &mut self,
+        socket: &mut SecureSocket<'a, U, H, S, N>,
+        remote: SocketAddr,
+        seal: &ImageSeal<'_>,
+        image: &[u8],
+    ) -> Result<(), Error<U::Error>> {
+        let connection = Connection::restore(self.config, self.psk, seal, image)?;
+        self.connect_with(socket, remote, connection)
+    }
+
+    fn connect_with(
+        &mut self,
+        socket: &mut SecureSocket<'a, U, H, S, N>,
+        remote: SocketAddr,
+        connection: Connection<'a>,
+    ) -> Result<(), Error<U::Error>> {
+        self.stack.connect(&mut socket.socket, remote).map_err(Error::Socket)?;
+        let client = Role::Client { association: BufferedConnection::new(connection), remote };
+        if let Role::Server { association, .. } = core::mem::replace(&mut socket.role, client) {
+            self.endpoint = Some(association.into_endpoint());
+        }
+        or_later(self.flush(socket))
+    }
+
     /// Does and sends what is due, then takes the next datagram.
     fn poll(&mut self, socket: &mut SecureSocket<'a, U, H, S, N>) -> nb::Result<(), Error<U::Error>> {
         socket.handle_timeout(self.clock.now());
@@ -270,12 +336,7 @@ where
     /// peers.
     fn connect(&mut self, socket: &mut Self::UdpSocket, remote: SocketAddr) -> Result<(), Self::Error> {
         let connection = Connection::client(self.config, self.psk, &mut self.rng, self.clock.now())?;
-        self.stack.connect(&mut socket.socket, remote).map_err(Error::Socket)?;
-        let client = Role::Client { association: BufferedConnection::new(connection), remote };
-        if let Role::Server { association, .. } = core::mem::replace(&mut socket.role, client) {
-            self.endpoint = Some(association.into_endpoint());
-        }
-        or_later(self.flush(socket))
+        self.connect_with(socket, remote, connection)
     }
 
     /// Sends to the server that the socket is connected to.

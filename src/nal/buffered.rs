@@ -10,7 +10,7 @@ use core::ops::Range;
 use rand_core::TryCryptoRng;
 
 use crate::config::Config;
-use crate::connection::{Connection, Event};
+use crate::connection::{Connection, Event, ImageSeal};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::path::Path;
@@ -142,6 +142,25 @@ impl<'a, const N: usize> BufferedConnection<'a, N> {
         let len = self.connection.send(payload, &mut self.outgoing.bytes)?;
         self.outgoing.fill(len);
         Ok(())
+    }
+
+    /// Saves the session and ends it here. What waits to be sent or to be read is lost, as any datagram may be.
+    #[expect(clippy::result_large_err, reason = "there is no heap to put the association on")]
+    pub(super) fn suspend(self, seal: &ImageSeal<'_>, image: &mut [u8]) -> Result<usize, (Self, Error)> {
+        let Self { connection, over, received, outgoing } = self;
+        connection.suspend(seal, image).map_err(|(connection, error)| {
+            (Self { connection, over, received, outgoing }, over.unwrap_or(error))
+        })
+    }
+
+    /// Saves the session and goes on with it.
+    pub(super) fn checkpoint(
+        &mut self,
+        records: u32,
+        seal: &ImageSeal<'_>,
+        image: &mut [u8],
+    ) -> Result<usize, Error> {
+        self.connection.checkpoint(records, seal, image)
     }
 
     /// Ends the association; the next datagram to send says so.

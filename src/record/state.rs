@@ -9,6 +9,7 @@ use crate::crypto::aead::{AeadKey, EXPLICIT_NONCE_LEN};
 use crate::crypto::limits::ALERT_RESERVE;
 use crate::crypto::provider::CryptoProvider;
 use crate::error::Error;
+use crate::log::warning;
 use crate::stats::Stats;
 use crate::wire::record::{ContentType, HEADER_LEN, MAX_PLAINTEXT, MAX_SEQUENCE_NUMBER, RecordHeader};
 use crate::wire::{Writer, version};
@@ -166,6 +167,9 @@ impl WriteState {
             connection_id: self.connection_id.as_bytes(),
         };
         self.next += 1;
+        if self.next == limit / 2 {
+            warning!("half of what this key may seal is sealed: connect again some day soon");
+        }
 
         // The nonce is never random: epoch and sequence number make it unique (RFC 6655 §3).
         let explicit_nonce = header.epoch_and_sequence().to_be_bytes();

@@ -349,12 +349,15 @@ fn take_one(counter: &Cell<usize>) -> bool {
     before > 0
 }
 
-/// The records of a datagram, headers included.
+/// The records of a datagram, headers included. Connection IDs, where there are any, have one byte in these tests.
 pub fn records(datagram: &[u8]) -> Vec<&[u8]> {
+    const TLS12_CID: u8 = 25;
     let mut records = Vec::new();
     let mut rest = datagram;
     while !rest.is_empty() {
-        let (record, behind) = rest.split_at(13 + usize::from(u16::from_be_bytes([rest[11], rest[12]])));
+        let header = 13 + usize::from(rest[0] == TLS12_CID);
+        let len = usize::from(u16::from_be_bytes([rest[header - 2], rest[header - 1]]));
+        let (record, behind) = rest.split_at(header + len);
         records.push(record);
         rest = behind;
     }

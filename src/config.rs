@@ -7,6 +7,7 @@ use crate::crypto::limits::forgery_limit;
 use crate::crypto::provider::{CryptoProvider, RustCrypto};
 use crate::error::{ConfigField, Error};
 use crate::psk::MAX_IDENTITY_LEN;
+use crate::resumption::{MAX_SESSION_ID_LEN, MAX_TICKET_LEN, SessionCache};
 use crate::wire::max_fragment_length::MaxFragmentLength;
 use crate::wire::record::MAX_RECORD_SIZE;
 use crate::wire::suite::{AeadAlgorithm, CipherSuite};
@@ -48,6 +49,8 @@ pub struct Config<'a> {
     ccm_8_forgery_limit: u32,
     close_at_forgery_limit: bool,
     sessions_per_identity: Option<usize>,
+    #[cfg(feature = "resumption")]
+    resumption: Option<&'a dyn SessionCache>,
     crypto: &'a dyn CryptoProvider,
     #[cfg(feature = "keylog")]
     keylog: Option<&'a dyn crate::keylog::KeyLog>,
@@ -57,13 +60,16 @@ impl Config<'_> {
     /// The smallest MTU that any configuration accepts, in bytes: that of a ClientHello for one suite without any option.
     pub const MIN_MTU: usize = hello_len(1, EXTENDED_MASTER_SECRET_LEN);
 
-    /// Longest extensions in bytes that a hello has, whatever the configuration.
-    pub(crate) const MAX_EXTENSIONS_LEN: usize = Config::new()
+    /// The most in bytes that a configuration adds to the least ClientHello.
+    pub(crate) const MAX_OPTIONS_LEN: usize = Config::new()
         .with_server_name(LONGEST_SERVER_NAME)
         .with_max_fragment_length(MaxFragmentLength::Bytes512)
         .with_record_size_limit(64)
         .with_connection_id(MAX_CONNECTION_ID_LEN as u8)
-        .extensions_len();
+        .options_len()
+        + SESSION_TICKET_LEN
+        + MAX_SESSION_ID_LEN
+        + MAX_TICKET_LEN;
 }
 
 impl<'a> Config<'a> {
@@ -85,6 +91,8 @@ impl<'a> Config<'a> {
             ccm_8_forgery_limit: 1 << 20,
             close_at_forgery_limit: false,
             sessions_per_identity: None,
+            #[cfg(feature = "resumption")]
+            resumption: None,
             crypto: &RustCrypto,
             #[cfg(feature = "keylog")]
             keylog: None,
@@ -202,6 +210,19 @@ impl<'a> Config<'a> {
         Self { sessions_per_identity: Some(sessions), ..self }
     }
 
+    /// Resume sessions, and keep them in `cache` for that; off by default. A resumed handshake is shorter by a flight and
+    /// spends no thought on the key, but its session has no more forward secrecy than the first one.
+    ///
+    /// A server hands out session ids. A client offers the session that `cache` has kept last, by its ticket if it has one
+    /// (RFC 5077), and needs a cache for each server. A server does not hand out tickets.
+    ///
+    /// The key store is asked each time whether the identity still has its key: whoever was taken out there does not come
+    /// back by an old session.
+    #[cfg(feature = "resumption")]
+    pub const fn with_resumption(self, cache: &'a dyn SessionCache) -> Self {
+        Self { resumption: Some(cache), ..self }
+    }
+
     /// The ciphers to use; [`RustCrypto`] by default.
     pub const fn with_crypto(self, crypto: &'a dyn CryptoProvider) -> Self {
         Self { crypto, ..self }
@@ -271,8 +292,8 @@ impl<'a> Config<'a> {
         self.close_at_forgery_limit
     }
 
-    /// Length in bytes of the extensions that a ClientHello has.
-    const fn extensions_len(&self) -> usize {
+    /// Length in bytes of the extensions of a ClientHello, and of its session id.
+    const fn options_len(&self) -> usize {
         let server_name = match self.server_name {
             Some(name) => 4 + 2 + 3 + name.len(),
             None => 0,
@@ -284,11 +305,30 @@ impl<'a> Config<'a> {
             Some(len) => 4 + 1 + len + 4,
             None => 0,
         };
-        EXTENDED_MASTER_SECRET_LEN + server_name + max_fragment_length + record_size_limit + connection_id
+        // One that is empty. A ticket that does not fit is left out.
+        let session_ticket =
+            if self.resumption().is_some() { SESSION_TICKET_LEN + MAX_SESSION_ID_LEN } else { 0 };
+        EXTENDED_MASTER_SECRET_LEN
+            + server_name
+            + max_fragment_length
+            + record_size_limit
+            + connection_id
+            + session_ticket
     }
 
     pub(crate) const fn sessions_per_identity(&self) -> Option<usize> {
         self.sessions_per_identity
+    }
+
+    #[cfg(feature = "resumption")]
+    pub(crate) const fn resumption(&self) -> Option<&'a dyn SessionCache> {
+        self.resumption
+    }
+
+    /// Nothing is kept.
+    #[cfg(not(feature = "resumption"))]
+    pub(crate) const fn resumption(&self) -> Option<&'a dyn SessionCache> {
+        None
     }
 
     pub(crate) const fn crypto(&self) -> &'a dyn CryptoProvider {
@@ -298,6 +338,11 @@ impl<'a> Config<'a> {
     #[cfg(feature = "keylog")]
     pub(crate) const fn keylog(&self) -> Option<&'a dyn crate::keylog::KeyLog> {
         self.keylog
+    }
+
+    /// Whether a hello with a ticket of so many bytes fits into a datagram.
+    pub(crate) const fn has_room_for_ticket(&self, len: usize) -> bool {
+        hello_len(self.suites.len(), self.options_len()) + len <= self.mtu
     }
 
     /// Checks every field. Connections and endpoints do it too before they start.
@@ -310,8 +355,7 @@ impl<'a> Config<'a> {
             (ConfigField::Suites, !self.suites.is_empty() && !self.suites.iter().enumerate().any(repeated)),
             (
                 ConfigField::Mtu,
-                self.mtu >= hello_len(self.suites.len(), self.extensions_len())
-                    && self.mtu <= u16::MAX.into(),
+                self.mtu >= hello_len(self.suites.len(), self.options_len()) && self.mtu <= u16::MAX.into(),
             ),
             (
                 ConfigField::Retransmission,
@@ -362,6 +406,9 @@ impl core::fmt::Debug for Config<'_> {
     }
 }
 
+/// Length in bytes of the extension that carries a ticket, without the ticket.
+const SESSION_TICKET_LEN: usize = 4;
+
 /// Length in bytes of the extension that every hello has.
 const EXTENDED_MASTER_SECRET_LEN: usize = 4;
 
@@ -371,10 +418,10 @@ const LONGEST_SERVER_NAME: &str = match core::str::from_utf8(&[b'x'; 128]) {
     Err(_) => "",
 };
 
-/// Length in bytes of the datagram with a ClientHello that offers `suites` suites and `extensions` bytes of extensions,
-/// and repeats a usual cookie: version, random, empty session id, cookie, suites with the SCSV, one compression method, and
+/// Length in bytes of the datagram with a ClientHello that offers `suites` suites, repeats a usual cookie, and has
+/// `options` bytes in its session id and its extensions: version, random, empty session id, cookie, suites with the SCSV, one compression method, and
 /// the extensions.
-const fn hello_len(suites: usize, extensions: usize) -> usize {
-    let body = 2 + 32 + 1 + (1 + USUAL_COOKIE) + 2 + 2 * (suites + 1) + 2 + 2 + extensions;
+const fn hello_len(suites: usize, options: usize) -> usize {
+    let body = 2 + 32 + 1 + (1 + USUAL_COOKIE) + 2 + 2 * (suites + 1) + 2 + 2 + options;
     record::HEADER_LEN + handshake::HEADER_LEN + body
 }

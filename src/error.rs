@@ -80,6 +80,8 @@ pub enum Error {
     /// The key has refused as many forged records as it may, and the configuration says that this ends a session
     /// ([`Config::with_close_at_forgery_limit`](crate::Config::with_close_at_forgery_limit)).
     ForgeryLimitReached,
+    /// The server goes on with a session that the cache has forgotten meanwhile. The next handshake will be a full one.
+    ResumptionFailed,
     /// The record numbers that the last checkpoint kept for this session are used up
     /// ([`Connection::checkpoint`](crate::Connection::checkpoint)). Take another one.
     CheckpointNeeded,
@@ -215,6 +217,9 @@ impl core::fmt::Display for Error {
             Self::SealLimitReached => "the key has sealed as many records as it may: connect again",
             Self::ForgeryLimitReached => {
                 "too many forged records: is someone attacking this session? Connect again, for a new key"
+            }
+            Self::ResumptionFailed => {
+                "the session that was to be resumed is not in the cache any more: connect again"
             }
             Self::CheckpointNeeded => {
                 "the record numbers of the last checkpoint are used up: take another one"

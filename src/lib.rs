@@ -69,6 +69,11 @@ mod path;
 mod peer;
 mod psk;
 mod record;
+#[cfg_attr(
+    not(feature = "resumption"),
+    allow(dead_code, reason = "without a cache, nothing of it is reached")
+)]
+mod resumption;
 mod stats;
 #[cfg(test)]
 mod test_vectors;
@@ -97,6 +102,10 @@ pub use path::Path;
 pub use peer::{Peer, PeerLookup, SessionId};
 pub use psk::{HostLookup, MAX_IDENTITY_LEN, MAX_KEY_LEN, Psk, PskStore};
 pub use record::{RECORD_PREFIX, RECORD_SUFFIX};
+#[cfg(feature = "resumption")]
+pub use resumption::{
+    MAX_RESUMABLE_LEN, MAX_TICKET_LEN, MemoryCache, ResumableSession, SESSION_LIFETIME, SessionCache,
+};
 pub use stats::Stats;
 #[cfg(feature = "embassy-time")]
 pub use time::EmbassyTimer;

@@ -40,6 +40,8 @@ pub struct Peer<'a> {
     pub version: ProtocolVersion,
     /// The cipher suite that was agreed.
     pub suite: CipherSuite,
+    /// Whether the handshake was cut short with the secret of an earlier session.
+    pub resumed: bool,
 }
 
 /// `DTLS 1.2, TLS_PSK_WITH_AES_128_CCM_8, identity client1`

@@ -276,10 +276,11 @@ fn checkpoints() {
 
 /// The longest identity, connection ID and everything else make the longest image, and no byte more.
 #[test]
-#[cfg(all(feature = "connection-id", feature = "exporter"))]
+#[cfg(all(feature = "connection-id", feature = "exporter", feature = "resumption"))]
 fn the_longest_image() {
     let identity = vec![b'i'; 128];
-    let config = Config::new().with_connection_id(8);
+    let cache = leak(dtls_psk::MemoryCache::<1>::new());
+    let config = Config::new().with_connection_id(8).with_resumption(cache);
     let mut world = World::<2, 2>::with_config(10, config);
     world.keys.add(psk(&identity, KEY));
     let mut raw = RawClient::new(&identity, KEY, 10).with_connection_id(&[9; 255]);

@@ -241,6 +241,7 @@ mod tests {
                 session: SessionId(session),
                 epoch,
                 version: ProtocolVersion::Dtls12,
+                resumed: false,
                 suite: CipherSuite::Aes128Ccm8,
             })
         }

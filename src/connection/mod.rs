@@ -137,7 +137,7 @@ impl<'a> Connection<'a> {
         let random = ClientRandom::draw(config, rng)?;
         let session = SessionId::draw(rng)?;
         let context = Context { config, credentials: Credentials::Client(psk) };
-        let state = State::Handshake(Handshake::client(&context, random, now)?);
+        let state = State::Handshake(Handshake::client(&context, psk, random, now)?);
         Ok(Self { config, psk, session, state, stats: Stats::default() })
     }
 

@@ -14,6 +14,7 @@ use crate::log::{debug, warning};
 use crate::peer::{Peer, SessionId};
 use crate::psk::{Identity, MAX_IDENTITY_LEN};
 use crate::record::{MAX_STATES_LEN, Opened, PlainWriter, ReadState, WriteState, load_states, save_states};
+use crate::resumption::{ResumptionTag, TAG_LEN};
 use crate::stats::Stats;
 use crate::wire::alert::{Alert, AlertDescription, AlertLevel};
 use crate::wire::client_hello::ClientHello;
@@ -35,6 +36,9 @@ pub(crate) struct Session {
     client_random: [u8; 8],
     last_flight: Option<LastFlight>,
     return_routability_check: bool,
+    resumed: bool,
+    /// By which it is forgotten where it could be resumed; empty for a session that cannot.
+    tag: ResumptionTag,
     due: Due,
     /// Whether the application has heard that the limit of sealed records is near.
     near_seal_limit: bool,
@@ -49,7 +53,8 @@ pub(super) const MAX_SESSION_LEN: usize = 8
     + MAX_STATES_LEN
     + 8
     + (1 + 8 + 2 + VERIFY_DATA_LEN)
-    + 2
+    + 3
+    + (1 + TAG_LEN)
     + (1 + EXPORTER_LEN);
 
 /// What the session has to send by itself.
@@ -94,6 +99,8 @@ impl Session {
             client_random,
             last_flight,
             return_routability_check,
+            resumed,
+            tag,
             exporter,
         } = established;
         // Where this side speaks last, its flight has yet to go out for the first time.
@@ -107,6 +114,8 @@ impl Session {
             client_random,
             last_flight,
             return_routability_check,
+            resumed,
+            tag,
             due,
             near_seal_limit: false,
             state: State::Open,
@@ -150,6 +159,7 @@ impl Session {
             epoch: self.write.epoch(),
             version: ProtocolVersion::Dtls12,
             suite: self.write.suite(),
+            resumed: self.resumed,
         }
     }
 
@@ -203,6 +213,8 @@ impl Session {
             w.bytes(verify_data)?;
         }
         w.u8(self.return_routability_check.into())?;
+        w.u8(self.resumed.into())?;
+        w.vec8(self.tag.as_bytes())?;
         w.u8(self.near_seal_limit.into())?;
         w.u8(self.exporter.is_some().into())?;
         self.exporter.as_ref().map_or(Ok(()), |exporter| exporter.save(w))
@@ -223,6 +235,8 @@ impl Session {
             Some(LastFlight { plain, message_seq: r.u16()?, verify_data: r.array()? })
         };
         let return_routability_check = r.u8()? != 0;
+        let resumed = r.u8()? != 0;
+        let tag = ResumptionTag::new(r.vec8()?).ok_or(InvalidMessage::IllegalLength)?;
         let near_seal_limit = r.u8()? != 0;
         let exporter = if r.u8()? == 0 { None } else { Some(Exporter::load(r)?) };
         Ok(Self {
@@ -234,6 +248,8 @@ impl Session {
             client_random,
             last_flight,
             return_routability_check,
+            resumed,
+            tag,
             due: Due::default(),
             near_seal_limit,
             state: State::Open,
@@ -265,7 +281,7 @@ impl Session {
         let Opened { content_type, body, is_newest } = opened;
         let received = match content_type {
             ContentType::ApplicationData => Some(Event::Data(body)).into(),
-            ContentType::Alert => self.on_alert(body, stats).into(),
+            ContentType::Alert => self.on_alert(config, body, stats).into(),
             ContentType::Handshake => {
                 self.on_handshake(body, stats);
                 Received::default()
@@ -324,7 +340,7 @@ impl Session {
         Received::default()
     }
 
-    fn on_alert<'d>(&mut self, body: &[u8], stats: &mut Stats) -> Option<Event<'d>> {
+    fn on_alert<'d>(&mut self, config: &Config<'_>, body: &[u8], stats: &mut Stats) -> Option<Event<'d>> {
         let Ok(Alert { level, description }) = Alert::parse(body) else {
             Stats::count(&mut stats.dropped);
             return None;
@@ -336,6 +352,10 @@ impl Session {
             Some(Event::Closed)
         } else if level == AlertLevel::Fatal {
             self.state = State::Closed;
+            // A session that failed is not to be resumed (RFC 5246 §7.2.2).
+            if let Some(cache) = config.resumption().filter(|_| !self.tag.is_empty()) {
+                cache.forget(self.tag.as_bytes());
+            }
             Some(Event::Failed(Error::AlertReceived(description)))
         } else {
             None

@@ -79,7 +79,7 @@ impl<const H: usize, const S: usize> Endpoint<'_, H, S> {
             Some(len) if hello.extensions.connection_id.is_some() => Some(self.draw_connection_id(len, rng)?),
             _ => None,
         };
-        let random = ServerRandom::draw(rng, connection_id)?;
+        let random = ServerRandom::draw(self.config, rng, connection_id)?;
         match Handshake::server(&self.context(), self.store, &fragment, &hello, header, random, now) {
             Ok(handshake) => {
                 self.admit(hash, path, before, handshake, now);

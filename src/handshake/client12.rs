@@ -1,8 +1,9 @@
 //! The client's side of the DTLS 1.2 handshake (RFC 6347 §4.2, RFC 4279 §2).
 
+use super::flight::Flight;
 use super::keys12::{Agreed, MasterSecret, PremasterSecret, Side};
 use super::transcript::Transcript;
-use super::{Context, Core, Credentials, Established, Message, Pending, State, fill_random};
+use super::{Context, Core, Credentials, Established, LastFlight, Message, Pending, State, fill_random};
 use rand_core::TryCryptoRng;
 
 use crate::config::Config;
@@ -10,6 +11,7 @@ use crate::connection_id::{OwnConnectionId, PeerConnectionId};
 use crate::crypto;
 use crate::error::{Error, PeerMisbehaved};
 use crate::psk::{Identity, Psk};
+use crate::resumption::{ResumptionTag, Ticket, TlsSessionId, draw_session_id};
 use crate::time::Instant;
 use crate::wire::client_hello::{CipherSuites, ClientHello};
 use crate::wire::client_key_exchange::ClientKeyExchange;
@@ -18,6 +20,7 @@ use crate::wire::finished::Finished;
 use crate::wire::handshake::HandshakeType;
 use crate::wire::hello_verify_request::HelloVerifyRequest;
 use crate::wire::max_fragment_length::MaxFragmentLength;
+use crate::wire::new_session_ticket::NewSessionTicket;
 use crate::wire::record::MAX_RECORD_SIZE;
 use crate::wire::server_hello::ServerHello;
 use crate::wire::server_key_exchange::ServerKeyExchange;
@@ -31,13 +34,15 @@ pub(crate) const MAX_HELLO_VERIFY_REQUESTS: u16 = 4;
 /// Longest body in bytes of a ClientHello: version, random, no session id, the longest cookie, every suite and the SCSV,
 /// one compression method, and the extensions.
 pub(super) const MAX_HELLO_LEN: usize =
-    2 + RANDOM_LEN + 1 + (1 + 255) + 2 + 2 * (CipherSuite::ALL.len() + 1) + 2 + Config::MAX_EXTENSIONS_LEN;
+    2 + RANDOM_LEN + 1 + (1 + 255) + 2 + 2 * (CipherSuite::ALL.len() + 1) + 2 + Config::MAX_OPTIONS_LEN;
 
 /// What a client draws for one handshake.
 #[derive(Clone, Copy)]
 pub(crate) struct ClientRandom {
     random: [u8; RANDOM_LEN],
     connection_id: OwnConnectionId,
+    /// By which the client learns that a server has taken its ticket (RFC 5077 §3.4).
+    session_id: TlsSessionId,
 }
 
 impl ClientRandom {
@@ -45,7 +50,39 @@ impl ClientRandom {
         let mut random = [0; RANDOM_LEN];
         fill_random(rng, &mut random)?;
         let connection_id = OwnConnectionId::draw(config.connection_id_len().unwrap_or(0), rng)?;
-        Ok(Self { random, connection_id })
+        let session_id =
+            if config.resumption().is_some() { draw_session_id(rng)? } else { TlsSessionId::EMPTY };
+        Ok(Self { random, connection_id, session_id })
+    }
+}
+
+/// The session that a client would resume. Nothing in it where there is none.
+#[derive(Clone, Copy)]
+struct Offer {
+    session_id: TlsSessionId,
+    ticket: Ticket,
+    tag: ResumptionTag,
+}
+
+impl Offer {
+    const NOTHING: Self =
+        Self { session_id: TlsSessionId::EMPTY, ticket: Ticket::EMPTY, tag: ResumptionTag::EMPTY };
+
+    fn find(config: &Config<'_>, psk: &Psk<'_>, own_id: TlsSessionId, now: Instant) -> Self {
+        let mut offer = Self::NOTHING;
+        let Some(cache) = config.resumption() else { return offer };
+        cache.last(now, &mut |session| {
+            let is_ours = session.identity.as_bytes() == psk.identity() && session.is_under(psk.key());
+            if !is_ours || !config.suites().contains(&session.suite) {
+                return;
+            }
+            let ticket = Some(session.ticket).filter(|ticket| config.has_room_for_ticket(ticket.len()));
+            offer = match ticket.filter(|ticket| !ticket.is_empty()) {
+                Some(ticket) => Self { session_id: own_id, ticket, tag: session.tag },
+                None => Self { session_id: session.session_id, ticket: Ticket::EMPTY, tag: session.tag },
+            };
+        });
+        offer
     }
 }
 
@@ -53,14 +90,22 @@ impl ClientRandom {
 #[derive(Clone, Copy)]
 pub(super) struct Hello {
     random: ClientRandom,
+    offer: Offer,
     cookie: [u8; 255],
     cookie_len: u8,
     hello_verify_requests: u16,
 }
 
 impl Hello {
-    pub(super) const fn new(random: ClientRandom) -> Self {
-        Self { random, cookie: [0; 255], cookie_len: 0, hello_verify_requests: 0 }
+    /// A hello that offers what the cache has, if that is under this key still.
+    pub(super) fn new(config: &Config<'_>, psk: &Psk<'_>, random: ClientRandom, now: Instant) -> Self {
+        let offer = Offer::find(config, psk, random.session_id, now);
+        Self { random, offer, cookie: [0; 255], cookie_len: 0, hello_verify_requests: 0 }
+    }
+
+    /// Names the session that is offered; empty for none.
+    pub(super) fn offered_tag(&self) -> &[u8] {
+        self.offer.tag.as_bytes()
     }
 
     pub(super) const fn was_answered(&self) -> bool {
@@ -77,7 +122,7 @@ impl Hello {
         ClientHello {
             client_version: version::DTLS12,
             random: self.random.random,
-            session_id: &[],
+            session_id: self.offer.session_id.as_bytes(),
             cookie: self.cookie.get(..self.cookie_len.into()).unwrap_or_default(),
             cipher_suites: CipherSuites(list.written()),
             compression_methods: &[0],
@@ -94,6 +139,8 @@ impl Hello {
             server_name: config.server_name().map(str::as_bytes),
             max_fragment_length: config.max_fragment_length(),
             record_size_limit: config.record_size_limit(),
+            // An empty one asks for a ticket.
+            session_ticket: config.resumption().map(|_| self.offer.ticket.as_bytes()),
             connection_id,
             // RFC 9853 §3: nothing without connection IDs.
             return_routability_check: connection_id.is_some(),
@@ -167,8 +214,16 @@ impl Hello {
                 Some(_) => offered.record_size_limit.unwrap_or(fragment),
                 None => fragment,
             },
+            session_id: TlsSessionId::new(hello.session_id).unwrap_or(TlsSessionId::EMPTY),
         };
-        Ok(ServerHelloSeen { hello: self, agreed, peer_connection_id, server_key_exchange_seen: false })
+        let ticket_awaited = answer.session_ticket.is_some();
+        Ok(ServerHelloSeen {
+            hello: self,
+            agreed,
+            peer_connection_id,
+            ticket_awaited,
+            server_key_exchange_seen: false,
+        })
     }
 }
 
@@ -178,7 +233,16 @@ pub(super) struct ServerHelloSeen {
     pub(super) hello: Hello,
     agreed: Agreed,
     peer_connection_id: PeerConnectionId,
+    ticket_awaited: bool,
     server_key_exchange_seen: bool,
+}
+
+impl ServerHelloSeen {
+    /// Whether the server resumes the session that it was offered: it repeats the id (RFC 5246 §7.4.1.3).
+    fn is_resumed(&self) -> bool {
+        let offered = self.hello.offer.session_id.as_bytes();
+        !offered.is_empty() && offered == self.agreed.session_id.as_bytes()
+    }
 }
 
 /// Writes the body of the ClientKeyExchange.
@@ -210,7 +274,11 @@ impl Core {
             (State::ClientAwaitsServerHello(hello), HandshakeType::ServerHello) => {
                 let seen = hello.accept(context.config, &ServerHello::parse(message.body)?)?;
                 self.add_to_transcript(message);
-                self.state = State::ClientAwaitsServerHelloDone(seen);
+                if seen.is_resumed() {
+                    self.resume_as_client(context, &seen, now)?;
+                } else {
+                    self.state = State::ClientAwaitsServerHelloDone(seen);
+                }
             }
             (State::ClientAwaitsServerHelloDone(seen), HandshakeType::ServerKeyExchange)
                 if !seen.server_key_exchange_seen =>
@@ -225,24 +293,82 @@ impl Core {
                     return Err(crate::wire::InvalidMessage::TrailingData.into());
                 }
                 let (agreed, peer_connection_id) = (seen.agreed, seen.peer_connection_id);
+                let ticket_awaited = seen.ticket_awaited;
                 self.add_to_transcript(message);
                 self.exchange_keys(context, psk, agreed, peer_connection_id, now)?;
+                if let Some(pending) = self.state.pending() {
+                    pending.ticket_awaited = ticket_awaited;
+                }
             }
-            (State::ClientAwaitsFinished(pending), HandshakeType::Finished) => {
+            (State::ClientAwaitsFinished(pending), HandshakeType::NewSessionTicket)
+                if pending.ticket_awaited =>
+            {
+                let NewSessionTicket { ticket } = NewSessionTicket::parse(message.body)?;
+                pending.ticket_awaited = false;
+                // One that is too long is not kept.
+                pending.ticket = Ticket::new(ticket).unwrap_or(Ticket::EMPTY);
+                self.add_to_transcript(message);
+            }
+            (State::ClientAwaitsFinished(pending), HandshakeType::Finished) if !pending.ticket_awaited => {
                 let finished = Finished::parse(message.body)?;
                 let expected = pending.master.verify_data(Side::Server, &self.transcript);
                 if !crypto::equal(&finished.verify_data, &expected) {
                     return Err(PeerMisbehaved::WrongVerifyData.into());
                 }
-                // The server has all of this side's messages, or it could not have finished.
+                // The server has all of this side's messages, or it could not have finished. In an abbreviated handshake, it
+                // is yet to get the last ones.
+                let last_flight = pending.resumed.then(|| {
+                    self.transcript.add(message.msg_type, message.message_seq, message.body);
+                    LastFlight {
+                        plain: self.plain,
+                        message_seq: self.flight.next_seq(),
+                        verify_data: pending.master.verify_data(Side::Client, &self.transcript),
+                    }
+                });
                 let identity = Identity::new(psk.identity()).ok_or(Error::IdentityTooLong)?;
-                let established = pending.establish(identity, None, None);
+                pending.keep(context.config, identity, None, psk.key(), now);
+                let established = pending.establish(identity, None, last_flight);
                 self.state = State::OVER;
                 return Ok(Some(established));
             }
             _ => return Err(PeerMisbehaved::UnexpectedMessage.into()),
         }
         Ok(None)
+    }
+
+    /// The server goes on with the session that it was offered (RFC 5246 §7.3): what it sends next, it sends under new keys,
+    /// but for a ticket.
+    fn resume_as_client(
+        &mut self,
+        context: &Context<'_>,
+        seen: &ServerHelloSeen,
+        now: Instant,
+    ) -> Result<(), Error> {
+        let ServerHelloSeen { hello, agreed, peer_connection_id, ticket_awaited, .. } = seen;
+        if !agreed.extended_master_secret {
+            return Err(PeerMisbehaved::NoExtendedMasterSecret.into());
+        }
+        let mut found = None;
+        if let Some(cache) = context.config.resumption() {
+            cache.last(now, &mut |session| found = Some(session.clone()));
+        }
+        // The cache may have forgotten it meanwhile.
+        let session = found.filter(|session| session.tag.as_bytes() == hello.offer.tag.as_bytes());
+        let session = session.ok_or(Error::ResumptionFailed)?;
+        if session.suite != agreed.suite {
+            return Err(PeerMisbehaved::SelectedUnofferedSuite.into());
+        }
+        let master = MasterSecret::resumed(context, agreed, &session);
+        let pending = Pending::new(Side::Client, *agreed, *peer_connection_id, master);
+        self.state = State::ClientAwaitsFinished(Pending {
+            resumed: true,
+            ticket_awaited: *ticket_awaited,
+            tag: session.tag,
+            ..pending
+        });
+        // The hello was answered, and the server repeats the rest by itself. The Finished has the next number.
+        self.flight = Flight::new(&[], self.flight.next_seq());
+        Ok(())
     }
 
     /// Answers the ServerHelloDone: ClientKeyExchange, ChangeCipherSpec, Finished.

@@ -10,7 +10,8 @@ use crate::crypto::aead::{AeadKey, SALT_LEN};
 use crate::crypto::exporter::{Exporter, MASTER_SECRET_LEN};
 use crate::crypto::prf::Prf;
 use crate::crypto::provider::KEY_LEN;
-use crate::psk::MAX_KEY_LEN;
+use crate::psk::{Identity, MAX_KEY_LEN};
+use crate::resumption::{ResumableSession, Ticket, TlsSessionId};
 use crate::wire::RANDOM_LEN;
 use crate::wire::finished::VERIFY_DATA_LEN;
 
@@ -28,6 +29,8 @@ pub(crate) struct Agreed {
     pub(crate) send_limit: u16,
     /// The longest plaintext that this side takes in a record.
     pub(crate) receive_limit: u16,
+    /// The id that the server gave the session; empty where it cannot be resumed by one.
+    pub(crate) session_id: TlsSessionId,
 }
 
 /// The side of a connection.
@@ -61,6 +64,35 @@ impl MasterSecret {
         }
         log_master_secret(context, client_random, secret.as_ref());
         Self { prf: Prf::new(secret.as_ref()), secret }
+    }
+
+    /// That of the session that is resumed (RFC 5246 §8.1 is skipped).
+    pub(crate) fn resumed(context: &Context<'_>, agreed: &Agreed, session: &ResumableSession) -> Self {
+        log_master_secret(context, &agreed.client_random, session.master.as_ref());
+        Self { prf: Prf::new(session.master.as_ref()), secret: session.master.clone() }
+    }
+
+    /// What the next handshake can be cut short with. Only where the master secret is bound to the handshake (RFC 7627
+    /// §5.3).
+    pub(crate) fn resumable(
+        &self,
+        agreed: &Agreed,
+        identity: Identity,
+        host: Option<u16>,
+        psk: &[u8],
+        ticket: Ticket,
+    ) -> Option<ResumableSession> {
+        let session = ResumableSession {
+            session_id: agreed.session_id,
+            ticket,
+            master: self.secret.clone(),
+            suite: agreed.suite,
+            identity,
+            host,
+            tag: ResumableSession::tag_of(&self.secret, psk),
+        };
+        let can_be_found = !session.session_id.is_empty() || !session.ticket.is_empty();
+        Some(session).filter(|_| agreed.extended_master_secret && can_be_found)
     }
 
     /// The keys that the client and the server write with.

@@ -38,6 +38,7 @@ use crate::error::{Error, PeerMisbehaved};
 use crate::log::debug;
 use crate::psk::{Identity, Psk, PskStore};
 use crate::record::{Dropped, Opened, PlainWriter, ReadState, WriteState};
+use crate::resumption::{ResumptionTag, Ticket};
 use crate::stats::Stats;
 use crate::time::Instant;
 use crate::wire::Reader;
@@ -77,6 +78,9 @@ pub(crate) struct Established {
     pub(crate) last_flight: Option<LastFlight>,
     /// Whether the peer answers return routability checks.
     pub(crate) return_routability_check: bool,
+    pub(crate) resumed: bool,
+    /// By which the session can be forgotten where it could be resumed; empty for one that cannot.
+    pub(crate) tag: ResumptionTag,
     pub(crate) exporter: Option<Exporter>,
 }
 
@@ -134,6 +138,12 @@ impl State {
         }
     }
 
+    /// Whether a message of this type is the ticket that the server has announced.
+    fn awaits_ticket(&self, msg_type: u8) -> bool {
+        let awaited = matches!(self, Self::ClientAwaitsFinished(pending) if pending.ticket_awaited);
+        awaited && msg_type == HandshakeType::NewSessionTicket.number()
+    }
+
     const fn awaits_finished(&self) -> bool {
         matches!(self, Self::ClientAwaitsFinished(_) | Self::ServerAwaitsFinished(_))
     }
@@ -148,6 +158,12 @@ struct Pending {
     /// That of this side's Finished, where it comes before the peer's.
     verify_data: [u8; VERIFY_DATA_LEN],
     change_cipher_spec_seen: bool,
+    /// Whether the master secret is that of an earlier session.
+    resumed: bool,
+    /// Whether a server has announced a ticket, and has yet to send it.
+    ticket_awaited: bool,
+    ticket: Ticket,
+    tag: ResumptionTag,
 }
 
 /// A message that is complete and whose turn it is.
@@ -174,8 +190,14 @@ impl Handshake {
     }
 
     /// A client's handshake; its ClientHello is ready to be sent.
-    pub(crate) fn client(context: &Context<'_>, random: ClientRandom, now: Instant) -> Result<Self, Error> {
-        let state = State::ClientAwaitsServerHello(client12::Hello::new(random));
+    pub(crate) fn client(
+        context: &Context<'_>,
+        psk: &Psk<'_>,
+        random: ClientRandom,
+        now: Instant,
+    ) -> Result<Self, Error> {
+        let hello = client12::Hello::new(context.config, psk, random, now);
+        let state = State::ClientAwaitsServerHello(hello);
         let mut handshake = Self::new(context.config, state, PlainWriter::starting_at(0), now);
         handshake.core.start_flight(context, &[HandshakeType::ClientHello], 0, now)?;
         Ok(handshake)
@@ -192,6 +214,7 @@ impl Handshake {
         now: Instant,
     ) -> Result<Self, Error> {
         let seen = server12::HelloSeen::negotiate(context.config, store, parsed, random)?;
+        let resumed = seen.find_session(context.config, store, parsed, now)?;
         let state = State::ServerAwaitsClientKeyExchange(seen);
         // The first ServerHello takes the record's number from the ClientHello (RFC 6347 §4.2.1), and so does its
         // message number: the HelloVerifyRequests before it had the ones before.
@@ -200,8 +223,13 @@ impl Handshake {
         let core = &mut handshake.core;
         core.transcript.add(HandshakeType::ClientHello, hello.message_seq, hello.body);
         core.next_receive_seq = hello.message_seq.saturating_add(1);
-        let flight = server12::hello_flight(context.config);
-        core.start_flight(context, flight, hello.message_seq, now)?;
+        match resumed {
+            Some(session) => core.resume_as_server(context, &session, hello.message_seq, now)?,
+            None => {
+                let flight = server12::hello_flight(context.config);
+                core.start_flight(context, flight, hello.message_seq, now)?;
+            }
+        }
         Ok(handshake)
     }
 
@@ -238,7 +266,10 @@ impl Handshake {
                 Ok(None)
             }
         };
-        outcome.inspect_err(|error| self.fail(*error))
+        outcome.inspect_err(|error| {
+            self.forget_session(context);
+            self.fail(*error);
+        })
     }
 
     /// A record under the pending keys.
@@ -292,6 +323,7 @@ impl Handshake {
             // And while the Finished is awaited, nothing that is new can come in the clear but from someone else.
             let is_late = !is_finished
                 && self.core.state.awaits_finished()
+                && !self.core.state.awaits_ticket(fragment.msg_type)
                 && fragment.message_seq >= self.core.next_receive_seq;
             if is_hello_request || is_finished != (epoch == 1) || is_late {
                 Stats::count(&mut stats.dropped);
@@ -372,18 +404,38 @@ impl Handshake {
             }
             (Due::Deadline, None) => Err(core.silence()),
         };
-        outcome.inspect_err(|_| self.abandon())
+        outcome.inspect_err(|error| {
+            // A server that never answered may not even have heard of the session.
+            if *error != Error::NoAnswer {
+                self.forget_session(context);
+            }
+            self.abandon();
+        })
     }
 
     /// Ends the handshake and tells the peer why, unless it was the peer who ended it (RFC 5246 §7.2.2).
     pub(crate) fn fail(&mut self, error: Error) {
         let alert = (!matches!(error, Error::AlertReceived(_))).then(|| error.alert());
-        // A client that has sent its ChangeCipherSpec writes under the new keys, alerts too.
+        // A side that has sent its ChangeCipherSpec writes under the new keys, alerts too.
         let write = match &self.core.state {
-            State::ClientAwaitsFinished(pending) => Some(pending.write.clone()),
+            State::ClientAwaitsFinished(pending) if !pending.resumed => Some(pending.write.clone()),
+            State::ServerAwaitsFinished(seen) if seen.pending.resumed => Some(seen.pending.write.clone()),
             _ => None,
         };
         self.core.state = State::Over { alert, write };
+    }
+
+    /// The handshake failed: a client will not try to resume that session again. A server keeps it, as whoever has seen its
+    /// id go by could have begun this handshake.
+    fn forget_session(&self, context: &Context<'_>) {
+        let tag = match &self.core.state {
+            State::ClientAwaitsServerHello(hello) => hello.offered_tag(),
+            State::ClientAwaitsFinished(pending) if pending.resumed => pending.tag.as_bytes(),
+            _ => &[],
+        };
+        if let Some(cache) = context.config.resumption().filter(|_| !tag.is_empty()) {
+            cache.forget(tag);
+        }
     }
 
     /// Ends the handshake without a word.
@@ -402,7 +454,9 @@ impl Handshake {
         // The messages since the hello that began it are these.
         let (random, since) = match &self.core.state {
             State::ServerAwaitsClientKeyExchange(seen) => (&seen.agreed.client_random, 1),
-            State::ServerAwaitsFinished(seen) => (&seen.pending.agreed.client_random, 2),
+            State::ServerAwaitsFinished(seen) => {
+                (&seen.pending.agreed.client_random, if seen.pending.resumed { 1 } else { 2 })
+            }
             _ => return None,
         };
         let began_with = self.core.next_receive_seq.saturating_sub(since);
@@ -428,7 +482,12 @@ impl Handshake {
 
     /// The client repeated its ClientHello: it misses the answer.
     pub(crate) fn on_repeated_hello(&mut self, now: Instant, stats: &mut Stats) {
-        if let State::ServerAwaitsClientKeyExchange(_) = self.core.state {
+        let misses_answer = match &self.core.state {
+            State::ServerAwaitsClientKeyExchange(_) => true,
+            State::ServerAwaitsFinished(seen) => seen.pending.resumed,
+            _ => false,
+        };
+        if misses_answer {
             self.core.timer.rearm(now);
             self.core.repeat_flight(stats);
         }
@@ -455,6 +514,23 @@ impl Pending {
             write: WriteState::new(suite, own, 1, peer_connection_id, send_limit),
             verify_data: [0; VERIFY_DATA_LEN],
             change_cipher_spec_seen: false,
+            resumed: false,
+            ticket_awaited: false,
+            ticket: Ticket::EMPTY,
+            tag: ResumptionTag::EMPTY,
+        }
+    }
+
+    /// Keeps the session for the next handshake, if there is where to. `psk` is the key that has been proven.
+    fn keep(&mut self, config: &Config<'_>, identity: Identity, host: Option<u16>, psk: &[u8], now: Instant) {
+        let Some(cache) = config.resumption() else { return };
+        // One that was resumed is there already, unless it has a new ticket.
+        if self.resumed && self.ticket.is_empty() {
+            return;
+        }
+        if let Some(session) = self.master.resumable(&self.agreed, identity, host, psk, self.ticket) {
+            self.tag = session.tag;
+            cache.put(&session, now);
         }
     }
 
@@ -474,6 +550,8 @@ impl Pending {
             client_random: self.agreed.client_random.first_chunk().copied().unwrap_or_default(),
             last_flight,
             return_routability_check: self.agreed.return_routability_check,
+            resumed: self.resumed,
+            tag: self.tag,
             exporter: self.master.exporter(&self.agreed),
         }
     }

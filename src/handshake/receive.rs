@@ -86,7 +86,7 @@ impl Core {
     ) -> Result<Option<Established>, Error> {
         let established = match context.credentials {
             Credentials::Client(psk) => self.on_server_message(context, psk, message, now)?,
-            Credentials::Server(store) => self.on_client_message(context, store, message)?,
+            Credentials::Server(store) => self.on_client_message(context, store, message, now)?,
         };
         self.next_receive_seq = message.message_seq.saturating_add(1);
         // The peer goes on, so the alert was not from it.

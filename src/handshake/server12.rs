@@ -11,6 +11,8 @@ use crate::crypto;
 use crate::error::{Error, PeerMisbehaved};
 use crate::log::warning;
 use crate::psk::{self, HostLookup, Identity, MAX_KEY_LEN, PskStore};
+use crate::resumption::{ResumableSession, TlsSessionId, draw_session_id};
+use crate::time::Instant;
 use crate::wire::client_hello::ClientHello;
 use crate::wire::client_key_exchange::ClientKeyExchange;
 use crate::wire::extension::Extensions;
@@ -29,17 +31,24 @@ pub(crate) struct ServerRandom {
     dummy: Zeroizing<[u8; RANDOM_LEN]>,
     /// The connection ID to ask for; `None` where this side does not want to hear of any.
     connection_id: Option<OwnConnectionId>,
+    /// The name under which the session can be resumed; empty where nothing is kept for that.
+    session_id: TlsSessionId,
 }
 
 impl ServerRandom {
     pub(crate) fn draw<R: TryCryptoRng + ?Sized>(
+        config: &Config<'_>,
         rng: &mut R,
         connection_id: Option<OwnConnectionId>,
     ) -> Result<Self, Error> {
         let dummy = Zeroizing::new([0; RANDOM_LEN]);
-        let mut random = Self { server_random: [0; RANDOM_LEN], dummy, connection_id };
+        let session_id = TlsSessionId::EMPTY;
+        let mut random = Self { server_random: [0; RANDOM_LEN], dummy, connection_id, session_id };
         fill_random(rng, &mut random.server_random)?;
         fill_random(rng, random.dummy.as_mut())?;
+        if config.resumption().is_some() {
+            random.session_id = draw_session_id(rng)?;
+        }
         Ok(random)
     }
 }
@@ -62,6 +71,7 @@ pub(super) struct Answer {
     record_size_limit: Option<u16>,
     /// Whose keys the client wants to be looked up, where its server name decides that.
     host: Option<u16>,
+    resumed: bool,
 }
 
 impl HelloSeen {
@@ -72,7 +82,7 @@ impl HelloSeen {
         hello: &ClientHello<'_>,
         random: ServerRandom,
     ) -> Result<Self, Error> {
-        let ServerRandom { server_random, dummy, connection_id } = random;
+        let ServerRandom { server_random, dummy, connection_id, session_id } = random;
         let offered = &hello.extensions;
         let [major, minor] = hello.client_version;
         let [our_major, our_minor] = version::DTLS12;
@@ -119,6 +129,8 @@ impl HelloSeen {
             return_routability_check: offered.return_routability_check && ids.is_some(),
             send_limit: offered.record_size_limit.unwrap_or(fragment).min(MAX_RECORD_SIZE),
             receive_limit: record_size_limit.unwrap_or(fragment),
+            // Without the extended master secret it could not be resumed (RFC 7627 §5.3).
+            session_id: if offered.extended_master_secret { session_id } else { TlsSessionId::EMPTY },
         };
         let answer = Answer {
             renegotiation_info: hello.knows_renegotiation_info(),
@@ -126,8 +138,43 @@ impl HelloSeen {
             max_fragment_length,
             record_size_limit,
             host,
+            resumed: false,
         };
         Ok(Self { agreed, peer_connection_id, answer, dummy })
+    }
+
+    /// The session that the client would resume, if this side still has it and would agree on the same once more.
+    ///
+    /// # Errors
+    /// A hello without the extended master secret for a session that has it (RFC 7627 §5.3).
+    pub(super) fn find_session(
+        &self,
+        config: &Config<'_>,
+        store: &dyn PskStore,
+        hello: &ClientHello<'_>,
+        now: Instant,
+    ) -> Result<Option<ResumableSession>, Error> {
+        let (Some(cache), false) = (config.resumption(), hello.session_id.is_empty()) else {
+            return Ok(None);
+        };
+        let mut found = None;
+        cache.get(hello.session_id, now, &mut |session| found = Some(session.clone()));
+        let Some(session) = found else { return Ok(None) };
+        if !hello.extensions.extended_master_secret {
+            return Err(PeerMisbehaved::NoExtendedMasterSecret.into());
+        }
+        // Another host than before means a full handshake (RFC 6066 §3), and so does a suite that is not wanted any more.
+        let suits = session.host == self.answer.host
+            && config.suites().contains(&session.suite)
+            && hello.cipher_suites.contains(session.suite.number());
+        let mut has_same_key = false;
+        store.with_host_key(session.host, session.identity.as_bytes(), &mut |key| {
+            has_same_key = session.is_under(key);
+        });
+        if !has_same_key {
+            cache.forget(session.tag.as_bytes());
+        }
+        Ok(Some(session).filter(|_| suits && has_same_key))
     }
 }
 
@@ -137,12 +184,12 @@ impl Answer {
         ServerHello {
             server_version: version::DTLS12,
             random: agreed.server_random,
-            // An empty id: this session cannot be resumed.
-            session_id: &[],
+            session_id: agreed.session_id.as_bytes(),
             cipher_suite: agreed.suite.number(),
             compression_method: 0,
             extensions: Extensions {
-                server_name: self.host.map(|_| [].as_slice()),
+                // Not said again when a session is resumed (RFC 6066 §3).
+                server_name: self.host.filter(|_| !self.resumed).map(|_| [].as_slice()),
                 max_fragment_length: self.max_fragment_length,
                 extended_master_secret: agreed.extended_master_secret,
                 record_size_limit: self.record_size_limit,
@@ -218,12 +265,45 @@ impl KeyExchangeSeen {
 }
 
 impl Core {
+    /// Answers the ClientHello with the end of an abbreviated handshake: ServerHello, ChangeCipherSpec, Finished (RFC 5246
+    /// §7.3).
+    pub(super) fn resume_as_server(
+        &mut self,
+        context: &Context<'_>,
+        session: &ResumableSession,
+        message_seq: u16,
+        now: Instant,
+    ) -> Result<(), Error> {
+        let State::ServerAwaitsClientKeyExchange(seen) = &mut self.state else {
+            return Ok(());
+        };
+        let agreed = Agreed { suite: session.suite, session_id: session.session_id, ..seen.agreed };
+        let master = MasterSecret::resumed(context, &agreed, session);
+        let pending = Pending::new(Side::Server, agreed, seen.peer_connection_id, master);
+        let answer = Answer { resumed: true, ..seen.answer };
+        self.state = State::ServerAwaitsFinished(KeyExchangeSeen {
+            answer,
+            identity: session.identity,
+            pending: Pending { resumed: true, tag: session.tag, ..pending },
+            known: true,
+            proof: Proof::Awaited,
+        });
+        let flight = &[HandshakeType::ServerHello, HandshakeType::Finished];
+        self.start_flight(context, flight, message_seq, now)?;
+        if let Some(pending) = self.state.pending() {
+            pending.verify_data = pending.master.verify_data(Side::Server, &self.transcript);
+            self.transcript.add(HandshakeType::Finished, message_seq.saturating_add(1), &pending.verify_data);
+        }
+        Ok(())
+    }
+
     /// What a server does with a message. The ClientHello has been dealt with before.
     pub(super) fn on_client_message(
         &mut self,
         context: &Context<'_>,
         store: &dyn PskStore,
         message: &Message<'_>,
+        now: Instant,
     ) -> Result<Option<Established>, Error> {
         match (&mut self.state, message.msg_type) {
             (State::ServerAwaitsClientKeyExchange(seen), HandshakeType::ClientKeyExchange) => {
@@ -251,12 +331,20 @@ impl Core {
                     return Err(PeerMisbehaved::WrongVerifyData.into());
                 }
                 self.transcript.add(message.msg_type, message.message_seq, message.body);
-                let last_flight = LastFlight {
+                // In an abbreviated handshake, it is the client that speaks last.
+                let last_flight = (!seen.pending.resumed).then(|| LastFlight {
                     plain: self.plain,
                     message_seq: self.flight.next_seq(),
                     verify_data: master.verify_data(Side::Server, &self.transcript),
-                };
-                let established = seen.pending.establish(seen.identity, seen.answer.host, Some(last_flight));
+                });
+                let (identity, host) = (seen.identity, seen.answer.host);
+                if context.config.resumption().is_some() {
+                    let pending = &mut seen.pending;
+                    store.with_host_key(host, identity.as_bytes(), &mut |key| {
+                        pending.keep(context.config, identity, host, key, now);
+                    });
+                }
+                let established = seen.pending.establish(identity, host, last_flight);
                 self.state = State::OVER;
                 return Ok(Some(established));
             }

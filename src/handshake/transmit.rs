@@ -1,6 +1,7 @@
 //! What a handshake sends: flights, encoded from its state, and the alert that ends it.
 
 use super::flight::{self, Flight};
+use super::server12::KeyExchangeSeen;
 use super::{Context, Core, Pending, State, client12, server12};
 use crate::error::Error;
 use crate::log::debug;
@@ -112,7 +113,7 @@ impl Core {
         room: &mut [u8],
     ) -> Result<Option<usize>, Error> {
         if message == HandshakeType::Finished {
-            let State::ClientAwaitsFinished(Pending { write, verify_data, .. }) = &mut self.state else {
+            let Some(Pending { write, verify_data, .. }) = self.state.pending() else {
                 return Ok(None);
             };
             let crypto = context.config.crypto();
@@ -139,7 +140,10 @@ impl Core {
     /// Length in bytes of a buffer that would do for this message.
     fn needed(&self, context: &Context<'_>, message: HandshakeType) -> Result<usize, Error> {
         match &self.state {
-            State::ClientAwaitsFinished(pending) if message == HandshakeType::Finished => {
+            State::ClientAwaitsFinished(pending)
+            | State::ServerAwaitsFinished(KeyExchangeSeen { pending, .. })
+                if message == HandshakeType::Finished =>
+            {
                 Ok(flight::finished_len(&pending.write))
             }
             _ => Ok(plain_len(self.encode(context, message, &mut [0; MAX_OUTGOING])?.len())),

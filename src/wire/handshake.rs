@@ -18,6 +18,8 @@ pub enum HandshakeType {
     ServerHello = 2,
     /// The server asks the client to show that it receives at its address.
     HelloVerifyRequest = 3,
+    /// What the client can resume the session with.
+    NewSessionTicket = 4,
     /// The server's PSK identity hint.
     ServerKeyExchange = 12,
     /// The server is done.
@@ -41,6 +43,7 @@ impl HandshakeType {
             1 => Some(Self::ClientHello),
             2 => Some(Self::ServerHello),
             3 => Some(Self::HelloVerifyRequest),
+            4 => Some(Self::NewSessionTicket),
             12 => Some(Self::ServerKeyExchange),
             14 => Some(Self::ServerHelloDone),
             16 => Some(Self::ClientKeyExchange),

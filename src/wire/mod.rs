@@ -13,6 +13,7 @@ pub mod finished;
 pub mod handshake;
 pub mod hello_verify_request;
 pub mod max_fragment_length;
+pub mod new_session_ticket;
 pub mod record;
 pub mod return_routability_check;
 pub mod server_hello;

@@ -82,6 +82,12 @@ impl Side {
         peer::key_block(&self.master, self.suite, &self.client_random, &self.server_random)
     }
 
+    /// The keys of a session with the master secret of an earlier one.
+    fn resume(&mut self, master: &[u8]) -> [Direction; 2] {
+        self.master = master.to_vec();
+        peer::key_block(&self.master, self.suite, &self.client_random, &self.server_random)
+    }
+
     fn verify_data(&self, label: &[u8]) -> Vec<u8> {
         peer::prf(&self.master, label, &peer::sha256(&self.transcript), 12)
     }
@@ -231,6 +237,44 @@ impl RawClient {
         types
     }
 
+    /// Takes the flight of a server that resumes the session with this master secret: ServerHello, perhaps a ticket, its
+    /// proof; and encodes the own Finished. Returns the ticket.
+    pub fn take_resumption(&mut self, datagrams: &[Vec<u8>], master: &[u8]) -> Option<Vec<u8>> {
+        let messages = reassemble(datagrams);
+        let body = &messages[0].body;
+        assert_eq!((messages[0].msg_type, &body[..2]), (SERVER_HELLO, &DTLS12[..]));
+        self.side.server_random = body[2..34].try_into().unwrap();
+        assert_eq!(body[34..35 + self.hello.session_id.len()], vec8(&self.hello.session_id), "resumed");
+        let rest = &body[35 + self.hello.session_id.len()..];
+        self.side.suite = u16::from_be_bytes([rest[0], rest[1]]);
+        self.server_extensions = rest[3..].to_vec();
+        assert!(self.server_extension_types().contains(&EXT_EMS));
+        self.side.peer_id =
+            craft::extension(&self.server_extensions, EXT_CONNECTION_ID).map(|id| id[1..].to_vec());
+        messages.iter().for_each(|message| self.side.received(message));
+        let [client, server] = self.side.resume(master);
+        self.side.use_keys([server, client]);
+        self.side.take_finished(datagrams, b"server finished");
+        let verify_data = self.side.verify_data(b"client finished");
+        self.finished = self.side.message(FINISHED, &verify_data);
+        messages.get(1).map(|message| {
+            assert_eq!(message.msg_type, NEW_SESSION_TICKET);
+            message.body[6..].to_vec()
+        })
+    }
+
+    /// ChangeCipherSpec and Finished, the last flight of an abbreviated handshake.
+    pub fn short_flight(&mut self) -> Vec<u8> {
+        [self.change_cipher_spec_record(), self.finished_record()].concat()
+    }
+
+    /// The id that the server gave the session.
+    pub fn session_id_of(datagrams: &[Vec<u8>]) -> Vec<u8> {
+        let hello =
+            reassemble(datagrams).into_iter().find(|message| message.msg_type == SERVER_HELLO).unwrap();
+        hello.body[35..][..usize::from(hello.body[34])].to_vec()
+    }
+
     /// Derives the keys and encodes ClientKeyExchange and Finished.
     pub fn exchange_keys(&mut self) {
         let identity = vec16(&self.identity);
@@ -343,6 +387,12 @@ impl RawServer {
 
     /// Takes ClientKeyExchange, ChangeCipherSpec and Finished, and checks the client's proof.
     pub fn take_key_flight(&mut self, datagrams: &[Vec<u8>]) {
+        self.take_client_keys(datagrams);
+        let verify_data = self.side.verify_data(b"server finished");
+        self.finished = self.side.message(FINISHED, &verify_data);
+    }
+
+    fn take_client_keys(&mut self, datagrams: &[Vec<u8>]) {
         let messages = reassemble(datagrams);
         assert_eq!(messages.len(), 1);
         assert_eq!(messages[0].msg_type, CLIENT_KEY_EXCHANGE);
@@ -353,8 +403,42 @@ impl RawServer {
         let [client, server] = self.side.derive();
         self.side.use_keys([client, server]);
         self.side.take_finished(datagrams, b"client finished");
+    }
+
+    /// Resumes the session with this master secret: ServerHello, a ticket if there is one, ChangeCipherSpec, Finished.
+    pub fn resumption(&mut self, master: &[u8], ticket: Option<&[u8]>) -> Vec<u8> {
+        let hello = self.hello.clone();
+        self.side.server_random = hello.random;
+        self.side.suite = hello.suite;
+        let mut messages = vec![self.side.message(SERVER_HELLO, &hello.body())];
+        messages.extend(ticket.map(|ticket| self.new_session_ticket(ticket)));
+        let mut datagram: Vec<u8> =
+            messages.iter().flat_map(|message| self.side.plain(HANDSHAKE, message)).collect();
+        let [client, server] = self.side.resume(master);
+        self.side.use_keys([client, server]);
         let verify_data = self.side.verify_data(b"server finished");
         self.finished = self.side.message(FINISHED, &verify_data);
+        datagram.extend(self.last_flight());
+        datagram
+    }
+
+    /// A NewSessionTicket, the next message.
+    pub fn new_session_ticket(&mut self, ticket: &[u8]) -> Vec<u8> {
+        self.side.message(NEW_SESSION_TICKET, &[&[0, 0, 0, 60][..], &vec16(ticket)].concat())
+    }
+
+    /// Takes the last flight of an abbreviated handshake, and checks the client's proof.
+    pub fn take_short_flight(&mut self, datagrams: &[Vec<u8>]) {
+        self.side.take_finished(datagrams, b"client finished");
+    }
+
+    /// The same as [`Self::take_key_flight`], with a ticket to come before the Finished: that is returned.
+    pub fn take_key_flight_with_ticket(&mut self, datagrams: &[Vec<u8>], ticket: &[u8]) -> Vec<u8> {
+        self.take_client_keys(datagrams);
+        let message = self.new_session_ticket(ticket);
+        let verify_data = self.side.verify_data(b"server finished");
+        self.finished = self.side.message(FINISHED, &verify_data);
+        self.side.plain(HANDSHAKE, &message)
     }
 
     /// The message inside of [`Self::finished_record`].

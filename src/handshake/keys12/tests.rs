@@ -225,6 +225,7 @@ fn derive(recording: &Recording) -> (Keys, u16) {
                     return_routability_check: false,
                     send_limit: 1 << 14,
                     receive_limit: 1 << 14,
+                    session_id: crate::resumption::TlsSessionId::EMPTY,
                 });
             }
             HandshakeType::ClientKeyExchange => {

@@ -244,6 +244,11 @@ impl<'a> Config<'a> {
         self.mtu
     }
 
+    /// Whether some suite needs ephemeral keys.
+    pub(crate) fn wants_forward_secrecy(&self) -> bool {
+        self.suites.iter().any(|suite| suite.has_forward_secrecy())
+    }
+
     pub(crate) const fn requires_extended_master_secret(&self) -> bool {
         self.require_extended_master_secret
     }
@@ -308,7 +313,16 @@ impl<'a> Config<'a> {
         // One that is empty. A ticket that does not fit is left out.
         let session_ticket =
             if self.resumption().is_some() { SESSION_TICKET_LEN + MAX_SESSION_ID_LEN } else { 0 };
+        let mut groups = 0;
+        let mut suites = self.suites;
+        while let [suite, rest @ ..] = suites {
+            if suite.has_forward_secrecy() {
+                groups = GROUPS_LEN;
+            }
+            suites = rest;
+        }
         EXTENDED_MASTER_SECRET_LEN
+            + groups
             + server_name
             + max_fragment_length
             + record_size_limit
@@ -405,6 +419,9 @@ impl core::fmt::Debug for Config<'_> {
             .finish_non_exhaustive()
     }
 }
+
+/// Length in bytes of `supported_groups` and `ec_point_formats`.
+const GROUPS_LEN: usize = (4 + 2 + 2) + (4 + 1 + 1);
 
 /// Length in bytes of the extension that carries a ticket, without the ticket.
 const SESSION_TICKET_LEN: usize = 4;

@@ -301,7 +301,11 @@ fn renegotiation_info() {
         (vec![CCM_8], None, vec![]),
         (vec![CCM_8], Some(vec![(EXT_EMS, vec![])]), vec![EXT_EMS]),
         // Extensions that nobody here knows are passed over.
-        (vec![CCM_8], Some(vec![(10, vec![1, 2, 3]), (EXT_EMS, vec![]), (0xFAFA, vec![])]), vec![EXT_EMS]),
+        (
+            vec![CCM_8],
+            Some(vec![(0x1234, vec![1, 2, 3]), (EXT_EMS, vec![]), (0xFAFA, vec![])]),
+            vec![EXT_EMS],
+        ),
     ] {
         let mut world = Small::new(10);
         let mut raw = RawClient::new(IDENTITY, KEY, 10);
@@ -778,7 +782,9 @@ fn every_field_of_a_config_is_checked() {
     let suites = CipherSuite::ALL;
     let one = Config::new().with_suites(&[CipherSuite::Aes128Ccm8]);
     let long = [b'h'; 129];
-    let per_suite = Config::MIN_MTU + 2 * (suites.len() - 1);
+    // Ephemeral keys come with groups and point formats.
+    let groups = if cfg!(feature = "x25519") { 14 } else { 0 };
+    let per_suite = Config::MIN_MTU + groups + 2 * (suites.len() - 1);
     for (config, expected) in [
         (Config::new(), None),
         (Config::coap(), None),

@@ -9,6 +9,8 @@ use dtls_psk::wire::extension::Extensions;
 use dtls_psk::wire::finished::Finished;
 use dtls_psk::wire::handshake::Fragment;
 use dtls_psk::wire::hello_verify_request::HelloVerifyRequest;
+use dtls_psk::wire::new_session_ticket::NewSessionTicket;
+use dtls_psk::wire::return_routability_check::ReturnRoutabilityCheck;
 use dtls_psk::wire::server_hello::ServerHello;
 use dtls_psk::wire::server_key_exchange::ServerKeyExchange;
 use dtls_psk::wire::{BufferFull, Reader, Writer};
@@ -36,8 +38,16 @@ fn bodies(data: &[u8]) {
         // The version is the only field that may differ.
         assert_eq!(bytes[2..], data[2..]);
     }
-    same(data, ServerKeyExchange::parse(data), |it, w| it.emit(w));
-    same(data, ClientKeyExchange::parse(data), |it, w| it.emit(w));
+    for with_point in [false, true] {
+        same(data, ServerKeyExchange::parse(data, with_point), |it, w| it.emit(w));
+        same(data, ClientKeyExchange::parse(data, with_point), |it, w| it.emit(w));
+    }
+    if let Ok(NewSessionTicket { ticket }) = NewSessionTicket::parse(data) {
+        assert!(data.ends_with(ticket) && data.len() == 6 + ticket.len());
+    }
+    if let Ok(Some(check)) = ReturnRoutabilityCheck::parse(data) {
+        assert_eq!(check.to_bytes(), data);
+    }
     same(data, Alert::parse(data), |it, w| w.bytes(&it.to_bytes()));
     same(data, Finished::parse(data).map(|it| it.verify_data), |it, w| w.bytes(&it));
 }

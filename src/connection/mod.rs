@@ -12,6 +12,7 @@ use core::ops::Range;
 use rand_core::TryCryptoRng;
 
 use crate::config::Config;
+use crate::crypto::key_share::KeyShare;
 use crate::error::Error;
 use crate::handshake::{ClientRandom, Context, Credentials, Handshake};
 use crate::log::info;
@@ -135,9 +136,10 @@ impl<'a> Connection<'a> {
     ) -> Result<Self, Error> {
         config.validate()?;
         let random = ClientRandom::draw(config, rng)?;
+        let key_share = KeyShare::draw(config.wants_forward_secrecy(), rng)?;
         let session = SessionId::draw(rng)?;
         let context = Context { config, credentials: Credentials::Client(psk) };
-        let state = State::Handshake(Handshake::client(&context, psk, random, now)?);
+        let state = State::Handshake(Handshake::client(&context, psk, random, key_share, now)?);
         Ok(Self { config, psk, session, state, stats: Stats::default() })
     }
 

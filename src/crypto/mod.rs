@@ -3,6 +3,7 @@
 pub mod aead;
 pub mod exporter;
 pub mod hmac;
+pub mod key_share;
 pub mod limits;
 pub mod prf;
 pub mod provider;

@@ -9,13 +9,14 @@ use rand_core::TryCryptoRng;
 use crate::config::Config;
 use crate::connection_id::{OwnConnectionId, PeerConnectionId};
 use crate::crypto;
+use crate::crypto::key_share::{KeyShare, Point};
 use crate::error::{Error, PeerMisbehaved};
 use crate::psk::{Identity, Psk};
 use crate::resumption::{ResumptionTag, Ticket, TlsSessionId, draw_session_id};
 use crate::time::Instant;
 use crate::wire::client_hello::{CipherSuites, ClientHello};
 use crate::wire::client_key_exchange::ClientKeyExchange;
-use crate::wire::extension::Extensions;
+use crate::wire::extension::{Extensions, X25519};
 use crate::wire::finished::Finished;
 use crate::wire::handshake::HandshakeType;
 use crate::wire::hello_verify_request::HelloVerifyRequest;
@@ -35,6 +36,9 @@ pub(crate) const MAX_HELLO_VERIFY_REQUESTS: u16 = 4;
 /// one compression method, and the extensions.
 pub(super) const MAX_HELLO_LEN: usize =
     2 + RANDOM_LEN + 1 + (1 + 255) + 2 + 2 * (CipherSuite::ALL.len() + 1) + 2 + Config::MAX_OPTIONS_LEN;
+
+/// What the client's `supported_groups` holds.
+static X25519_ALONE: [u8; 2] = X25519.to_be_bytes();
 
 /// What a client draws for one handshake.
 #[derive(Clone, Copy)]
@@ -134,7 +138,10 @@ impl Hello {
     /// What is offered: each costs airtime, so none but what was asked for.
     fn extensions<'h>(&'h self, config: &'h Config<'_>) -> Extensions<'h> {
         let connection_id = config.connection_id_len().map(|_| self.random.connection_id.as_bytes());
+        let wants_forward_secrecy = config.wants_forward_secrecy();
         Extensions {
+            supported_groups: wants_forward_secrecy.then_some(&X25519_ALONE),
+            ec_point_formats: wants_forward_secrecy,
             extended_master_secret: true,
             server_name: config.server_name().map(str::as_bytes),
             max_fragment_length: config.max_fragment_length(),
@@ -223,6 +230,7 @@ impl Hello {
             peer_connection_id,
             ticket_awaited,
             server_key_exchange_seen: false,
+            point: None,
         })
     }
 }
@@ -235,9 +243,15 @@ pub(super) struct ServerHelloSeen {
     peer_connection_id: PeerConnectionId,
     ticket_awaited: bool,
     server_key_exchange_seen: bool,
+    /// The server's ephemeral key.
+    point: Option<Point>,
 }
 
 impl ServerHelloSeen {
+    pub(super) const fn suite(&self) -> CipherSuite {
+        self.agreed.suite
+    }
+
     /// Whether the server resumes the session that it was offered: it repeats the id (RFC 5246 §7.4.1.3).
     fn is_resumed(&self) -> bool {
         let offered = self.hello.offer.session_id.as_bytes();
@@ -246,9 +260,15 @@ impl ServerHelloSeen {
 }
 
 /// Writes the body of the ClientKeyExchange.
-pub(super) fn emit_identity(context: &Context<'_>, w: &mut Writer<'_>) -> Result<(), BufferFull> {
+pub(super) fn emit_key_exchange(
+    context: &Context<'_>,
+    suite: CipherSuite,
+    key_share: &KeyShare,
+    w: &mut Writer<'_>,
+) -> Result<(), BufferFull> {
+    let point = suite.has_forward_secrecy().then(|| *key_share.public());
     match context.credentials {
-        Credentials::Client(psk) => ClientKeyExchange { psk_identity: psk.identity() }.emit(w),
+        Credentials::Client(psk) => ClientKeyExchange { psk_identity: psk.identity(), point }.emit(w),
         Credentials::Server(_) => Err(BufferFull),
     }
 }
@@ -284,7 +304,8 @@ impl Core {
                 if !seen.server_key_exchange_seen =>
             {
                 // A hint helps to choose among several identities. This client has one, and knows it (RFC 4279 §5.2).
-                ServerKeyExchange::parse(message.body)?;
+                let with_point = seen.agreed.suite.has_forward_secrecy();
+                seen.point = ServerKeyExchange::parse(message.body, with_point)?.point;
                 seen.server_key_exchange_seen = true;
                 self.add_to_transcript(message);
             }
@@ -292,13 +313,11 @@ impl Core {
                 if !message.body.is_empty() {
                     return Err(crate::wire::InvalidMessage::TrailingData.into());
                 }
-                let (agreed, peer_connection_id) = (seen.agreed, seen.peer_connection_id);
-                let ticket_awaited = seen.ticket_awaited;
+                let ServerHelloSeen { agreed, peer_connection_id, ticket_awaited, point, .. } = *seen;
                 self.add_to_transcript(message);
-                self.exchange_keys(context, psk, agreed, peer_connection_id, now)?;
-                if let Some(pending) = self.state.pending() {
-                    pending.ticket_awaited = ticket_awaited;
-                }
+                let premaster = self.agree(&agreed, psk, point)?;
+                let pending = self.exchange_keys(context, &premaster, agreed, peer_connection_id, now)?;
+                self.state = State::ClientAwaitsFinished(Pending { ticket_awaited, ..pending });
             }
             (State::ClientAwaitsFinished(pending), HandshakeType::NewSessionTicket)
                 if pending.ticket_awaited =>
@@ -371,25 +390,39 @@ impl Core {
         Ok(())
     }
 
+    /// What the master secret comes from.
+    fn agree(
+        &mut self,
+        agreed: &Agreed,
+        psk: &Psk<'_>,
+        point: Option<Point>,
+    ) -> Result<PremasterSecret, Error> {
+        if !agreed.suite.has_forward_secrecy() {
+            return Ok(PremasterSecret::psk(psk.key()));
+        }
+        // Such a suite is nothing without the server's ephemeral key.
+        let point = point.ok_or(PeerMisbehaved::UnexpectedMessage)?;
+        self.key_share.begin();
+        Ok(PremasterSecret::ecdhe_psk(&*self.key_share.agree(&point)?, psk.key()))
+    }
+
     /// Answers the ServerHelloDone: ClientKeyExchange, ChangeCipherSpec, Finished.
     fn exchange_keys(
         &mut self,
         context: &Context<'_>,
-        psk: &Psk<'_>,
+        premaster: &PremasterSecret,
         agreed: Agreed,
         peer_connection_id: PeerConnectionId,
         now: Instant,
-    ) -> Result<(), Error> {
+    ) -> Result<Pending, Error> {
         // The client's messages are numbered on from the ClientHello that the server answered.
         let seq = self.flight.next_seq();
         self.start_flight(context, &[HandshakeType::ClientKeyExchange, HandshakeType::Finished], seq, now)?;
-        let premaster = PremasterSecret::psk(psk.key());
-        let master = MasterSecret::derive(context, &agreed, &premaster, &self.transcript);
+        let master = MasterSecret::derive(context, &agreed, premaster, &self.transcript);
         let mut pending = Pending::new(Side::Client, agreed, peer_connection_id, master);
         pending.verify_data = pending.master.verify_data(Side::Client, &self.transcript);
         self.transcript.add(HandshakeType::Finished, seq.saturating_add(1), &pending.verify_data);
-        self.state = State::ClientAwaitsFinished(pending);
-        Ok(())
+        Ok(pending)
     }
 
     pub(super) fn add_to_transcript(&mut self, message: &Message<'_>) {

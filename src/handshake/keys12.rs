@@ -8,6 +8,7 @@ use crate::CipherSuite;
 use crate::connection_id::OwnConnectionId;
 use crate::crypto::aead::{AeadKey, SALT_LEN};
 use crate::crypto::exporter::{Exporter, MASTER_SECRET_LEN};
+use crate::crypto::key_share::POINT_LEN;
 use crate::crypto::prf::Prf;
 use crate::crypto::provider::KEY_LEN;
 use crate::psk::{Identity, MAX_KEY_LEN};
@@ -128,22 +129,31 @@ pub(crate) struct PremasterSecret {
     len: usize,
 }
 
+/// Length in bytes of the longest other secret: zeros as long as the key, or what an ECDHE_PSK suite has agreed on.
+const MAX_OTHER: usize = if MAX_KEY_LEN > POINT_LEN { MAX_KEY_LEN } else { POINT_LEN };
+
 /// Length in bytes of the longest.
-const MAX_PREMASTER: usize = 4 + 2 * MAX_KEY_LEN;
+const MAX_PREMASTER: usize = 4 + MAX_OTHER + MAX_KEY_LEN;
 
 impl PremasterSecret {
-    /// `uint16 N, N zero bytes, uint16 N, the key`, for a key of N bytes (RFC 4279 §2).
+    /// That of a suite with a key of N bytes alone: the other secret is N zero bytes (RFC 4279 §2).
     pub(crate) fn psk(psk: &[u8]) -> Self {
+        Self::new(core::iter::repeat_n(0, psk.len().min(MAX_OTHER)), psk)
+    }
+
+    /// That of an ECDHE_PSK suite (RFC 5489 §2).
+    pub(crate) fn ecdhe_psk(shared: &[u8; POINT_LEN], psk: &[u8]) -> Self {
+        Self::new(shared.iter().copied(), psk)
+    }
+
+    /// The other secret and the key, each behind its length in two bytes.
+    fn new(other: impl ExactSizeIterator<Item = u8>, psk: &[u8]) -> Self {
         let mut bytes = Zeroizing::new([0; MAX_PREMASTER]);
-        let len = psk.len().min(MAX_KEY_LEN);
-        let [high, low] = (len as u16).to_be_bytes();
-        let zeros = core::iter::repeat_n(0, len);
-        let filled =
-            [high, low].into_iter().chain(zeros).chain([high, low]).chain(psk.iter().copied().take(len));
-        for (out, byte) in bytes.iter_mut().zip(filled) {
-            *out = byte;
-        }
-        Self { bytes, len: 4 + 2 * len }
+        let [other_len, psk_len] = [other.len(), psk.len()].map(|len| (len as u16).to_be_bytes());
+        let len = 4 + other.len() + psk.len();
+        let filled = other_len.into_iter().chain(other).chain(psk_len).chain(psk.iter().copied());
+        bytes.iter_mut().zip(filled).for_each(|(out, byte)| *out = byte);
+        Self { bytes, len }
     }
 
     fn as_bytes(&self) -> &[u8] {

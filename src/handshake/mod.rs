@@ -34,6 +34,7 @@ use self::transcript::Transcript;
 use crate::config::Config;
 use crate::connection_id::PeerConnectionId;
 use crate::crypto::exporter::Exporter;
+use crate::crypto::key_share::KeyShare;
 use crate::error::{Error, PeerMisbehaved};
 use crate::log::debug;
 use crate::psk::{Identity, Psk, PskStore};
@@ -105,6 +106,7 @@ struct Core {
     flight: Flight,
     timer: Timer,
     plain: PlainWriter,
+    key_share: KeyShare,
     /// The number of the next message to come.
     next_receive_seq: u16,
     /// An alert that nobody authenticated. It ends the handshake at the next timeout, unless the peer goes on before:
@@ -174,7 +176,7 @@ struct Message<'m> {
 }
 
 impl Handshake {
-    fn new(config: &Config<'_>, state: State, plain: PlainWriter, now: Instant) -> Self {
+    fn new(config: &Config<'_>, state: State, key_share: KeyShare, plain: PlainWriter, now: Instant) -> Self {
         Self {
             reassembly: Reassembly::new(),
             core: Core {
@@ -183,6 +185,7 @@ impl Handshake {
                 flight: Flight::new(&[], 0),
                 timer: Timer::start(config, now),
                 plain,
+                key_share,
                 next_receive_seq: 0,
                 remembered: None,
             },
@@ -194,11 +197,12 @@ impl Handshake {
         context: &Context<'_>,
         psk: &Psk<'_>,
         random: ClientRandom,
+        key_share: KeyShare,
         now: Instant,
     ) -> Result<Self, Error> {
         let hello = client12::Hello::new(context.config, psk, random, now);
         let state = State::ClientAwaitsServerHello(hello);
-        let mut handshake = Self::new(context.config, state, PlainWriter::starting_at(0), now);
+        let mut handshake = Self::new(context.config, state, key_share, PlainWriter::starting_at(0), now);
         handshake.core.start_flight(context, &[HandshakeType::ClientHello], 0, now)?;
         Ok(handshake)
     }
@@ -213,20 +217,25 @@ impl Handshake {
         random: ServerRandom,
         now: Instant,
     ) -> Result<Self, Error> {
-        let seen = server12::HelloSeen::negotiate(context.config, store, parsed, random)?;
+        let seen = server12::HelloSeen::negotiate(context.config, store, parsed, &random)?;
         let resumed = seen.find_session(context.config, store, parsed, now)?;
+        let mut key_share = random.key_share;
+        let with_key_share = resumed.is_none() && seen.agreed.suite.has_forward_secrecy();
+        if with_key_share {
+            key_share.begin();
+        }
         let state = State::ServerAwaitsClientKeyExchange(seen);
         // The first ServerHello takes the record's number from the ClientHello (RFC 6347 §4.2.1), and so does its
         // message number: the HelloVerifyRequests before it had the ones before.
         let plain = PlainWriter::starting_at(header.sequence_number);
-        let mut handshake = Self::new(context.config, state, plain, now);
+        let mut handshake = Self::new(context.config, state, key_share, plain, now);
         let core = &mut handshake.core;
         core.transcript.add(HandshakeType::ClientHello, hello.message_seq, hello.body);
         core.next_receive_seq = hello.message_seq.saturating_add(1);
         match resumed {
             Some(session) => core.resume_as_server(context, &session, hello.message_seq, now)?,
             None => {
-                let flight = server12::hello_flight(context.config);
+                let flight = server12::hello_flight(context.config, with_key_share);
                 core.start_flight(context, flight, hello.message_seq, now)?;
             }
         }

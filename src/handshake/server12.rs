@@ -5,9 +5,11 @@ use zeroize::Zeroizing;
 
 use super::keys12::{Agreed, MasterSecret, PremasterSecret, Side};
 use super::{Context, Core, Established, LastFlight, Message, Pending, State, fill_random};
+use crate::CipherSuite;
 use crate::config::Config;
 use crate::connection_id::{OwnConnectionId, PeerConnectionId};
 use crate::crypto;
+use crate::crypto::key_share::KeyShare;
 use crate::error::{Error, PeerMisbehaved};
 use crate::log::warning;
 use crate::psk::{self, HostLookup, Identity, MAX_KEY_LEN, PskStore};
@@ -33,6 +35,7 @@ pub(crate) struct ServerRandom {
     connection_id: Option<OwnConnectionId>,
     /// The name under which the session can be resumed; empty where nothing is kept for that.
     session_id: TlsSessionId,
+    pub(super) key_share: KeyShare,
 }
 
 impl ServerRandom {
@@ -42,8 +45,9 @@ impl ServerRandom {
         connection_id: Option<OwnConnectionId>,
     ) -> Result<Self, Error> {
         let dummy = Zeroizing::new([0; RANDOM_LEN]);
+        let key_share = KeyShare::draw(config.wants_forward_secrecy(), rng)?;
         let session_id = TlsSessionId::EMPTY;
-        let mut random = Self { server_random: [0; RANDOM_LEN], dummy, connection_id, session_id };
+        let mut random = Self { server_random: [0; RANDOM_LEN], dummy, connection_id, session_id, key_share };
         fill_random(rng, &mut random.server_random)?;
         fill_random(rng, random.dummy.as_mut())?;
         if config.resumption().is_some() {
@@ -67,6 +71,7 @@ pub(super) struct Answer {
     renegotiation_info: bool,
     /// Whether a connection ID was asked for, and may be answered with an empty one.
     connection_id: bool,
+    ec_point_formats: bool,
     max_fragment_length: Option<MaxFragmentLength>,
     record_size_limit: Option<u16>,
     /// Whose keys the client wants to be looked up, where its server name decides that.
@@ -80,9 +85,9 @@ impl HelloSeen {
         config: &Config<'_>,
         store: &dyn PskStore,
         hello: &ClientHello<'_>,
-        random: ServerRandom,
+        random: &ServerRandom,
     ) -> Result<Self, Error> {
-        let ServerRandom { server_random, dummy, connection_id, session_id } = random;
+        let ServerRandom { server_random, connection_id, session_id, .. } = *random;
         let offered = &hello.extensions;
         let [major, minor] = hello.client_version;
         let [our_major, our_minor] = version::DTLS12;
@@ -100,8 +105,11 @@ impl HelloSeen {
             return Err(PeerMisbehaved::Compression.into());
         }
         let mut suites = config.suites().iter().copied();
-        let suite =
-            suites.find(|suite| hello.cipher_suites.contains(suite.number())).ok_or(Error::NoCommonSuite)?;
+        let can_be = |suite: &CipherSuite| {
+            hello.cipher_suites.contains(suite.number())
+                && (!suite.has_forward_secrecy() || offered.allow_x25519())
+        };
+        let suite = suites.find(can_be).ok_or(Error::NoCommonSuite)?;
         if config.requires_extended_master_secret() && !offered.extended_master_secret {
             return Err(PeerMisbehaved::NoExtendedMasterSecret.into());
         }
@@ -135,12 +143,13 @@ impl HelloSeen {
         let answer = Answer {
             renegotiation_info: hello.knows_renegotiation_info(),
             connection_id: ids.is_some(),
+            ec_point_formats: offered.ec_point_formats && suite.has_forward_secrecy(),
             max_fragment_length,
             record_size_limit,
             host,
             resumed: false,
         };
-        Ok(Self { agreed, peer_connection_id, answer, dummy })
+        Ok(Self { agreed, peer_connection_id, answer, dummy: random.dummy.clone() })
     }
 
     /// The session that the client would resume, if this side still has it and would agree on the same once more.
@@ -191,6 +200,7 @@ impl Answer {
                 // Not said again when a session is resumed (RFC 6066 §3).
                 server_name: self.host.filter(|_| !self.resumed).map(|_| [].as_slice()),
                 max_fragment_length: self.max_fragment_length,
+                ec_point_formats: self.ec_point_formats,
                 extended_master_secret: agreed.extended_master_secret,
                 record_size_limit: self.record_size_limit,
                 connection_id: self.connection_id.then_some(agreed.own_connection_id.as_bytes()),
@@ -203,19 +213,26 @@ impl Answer {
     }
 }
 
-/// The answer to the ClientHello. The ServerKeyExchange is left out where there is no hint (RFC 4279 §2).
-pub(super) const fn hello_flight(config: &Config<'_>) -> &'static [HandshakeType] {
-    match config.identity_hint() {
-        Some(_) => {
-            &[HandshakeType::ServerHello, HandshakeType::ServerKeyExchange, HandshakeType::ServerHelloDone]
-        }
-        None => &[HandshakeType::ServerHello, HandshakeType::ServerHelloDone],
+/// The answer to the ClientHello. The ServerKeyExchange is left out where there is neither a hint nor an ephemeral key in it
+/// (RFC 4279 §2).
+pub(super) const fn hello_flight(config: &Config<'_>, with_key_share: bool) -> &'static [HandshakeType] {
+    if with_key_share || config.identity_hint().is_some() {
+        &[HandshakeType::ServerHello, HandshakeType::ServerKeyExchange, HandshakeType::ServerHelloDone]
+    } else {
+        &[HandshakeType::ServerHello, HandshakeType::ServerHelloDone]
     }
 }
 
 /// Writes the body of the ServerKeyExchange.
-pub(super) fn emit_identity_hint(config: &Config<'_>, w: &mut Writer<'_>) -> Result<(), BufferFull> {
-    ServerKeyExchange { psk_identity_hint: config.identity_hint().unwrap_or_default() }.emit(w)
+pub(super) fn emit_key_exchange(
+    config: &Config<'_>,
+    suite: CipherSuite,
+    key_share: &KeyShare,
+    w: &mut Writer<'_>,
+) -> Result<(), BufferFull> {
+    let psk_identity_hint = config.identity_hint().unwrap_or_default();
+    let point = suite.has_forward_secrecy().then(|| *key_share.public());
+    ServerKeyExchange { psk_identity_hint, point }.emit(w)
 }
 
 /// A server that has the ClientKeyExchange, and keys that the client has yet to prove.
@@ -356,7 +373,7 @@ impl Core {
     /// Derives the master secret from the ClientKeyExchange, with the identity and whether there is such a one. An unknown
     /// identity goes on under a key that nobody knows, so that it looks like a wrong key (RFC 4279 §2).
     fn look_up_key(
-        &self,
+        &mut self,
         context: &Context<'_>,
         store: &dyn PskStore,
         agreed: &Agreed,
@@ -364,7 +381,8 @@ impl Core {
         dummy: &[u8; RANDOM_LEN],
         message: &Message<'_>,
     ) -> Result<(MasterSecret, Identity, bool), Error> {
-        let ClientKeyExchange { psk_identity } = ClientKeyExchange::parse(message.body)?;
+        let with_point = agreed.suite.has_forward_secrecy();
+        let ClientKeyExchange { psk_identity, point } = ClientKeyExchange::parse(message.body, with_point)?;
         let identity = Identity::new(psk_identity);
         let mut key = Zeroizing::new([*dummy; MAX_KEY_LEN.div_ceil(RANDOM_LEN)]);
         let key = key.as_flattened_mut();
@@ -380,7 +398,11 @@ impl Core {
         });
         let key = key.get(..key_len).unwrap_or_default();
 
-        let master = MasterSecret::derive(context, agreed, &PremasterSecret::psk(key), &self.transcript);
+        let premaster = match point {
+            Some(point) => PremasterSecret::ecdhe_psk(&*self.key_share.agree(&point)?, key),
+            None => PremasterSecret::psk(key),
+        };
+        let master = MasterSecret::derive(context, agreed, &premaster, &self.transcript);
         Ok((master, identity.unwrap_or(Identity::EMPTY), known))
     }
 }

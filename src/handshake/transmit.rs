@@ -61,9 +61,20 @@ impl Core {
             (HandshakeType::ServerHello, State::ServerAwaitsFinished(seen)) => {
                 seen.answer.emit(&seen.pending.agreed, &mut w)
             }
-            (HandshakeType::ServerKeyExchange, _) => server12::emit_identity_hint(context.config, &mut w),
+            (HandshakeType::ServerKeyExchange, State::ServerAwaitsClientKeyExchange(seen)) => {
+                server12::emit_key_exchange(context.config, seen.agreed.suite, &self.key_share, &mut w)
+            }
+            (HandshakeType::ServerKeyExchange, State::ServerAwaitsFinished(seen)) => {
+                let suite = seen.pending.agreed.suite;
+                server12::emit_key_exchange(context.config, suite, &self.key_share, &mut w)
+            }
             (HandshakeType::ServerHelloDone, _) => Ok(()),
-            (HandshakeType::ClientKeyExchange, _) => client12::emit_identity(context, &mut w),
+            (HandshakeType::ClientKeyExchange, State::ClientAwaitsServerHelloDone(seen)) => {
+                client12::emit_key_exchange(context, seen.suite(), &self.key_share, &mut w)
+            }
+            (HandshakeType::ClientKeyExchange, State::ClientAwaitsFinished(pending)) => {
+                client12::emit_key_exchange(context, pending.agreed.suite, &self.key_share, &mut w)
+            }
             // A flight never outlives the state that it was made in.
             _ => Err(BufferFull),
         };

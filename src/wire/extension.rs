@@ -7,6 +7,10 @@ use super::{BufferFull, InvalidMessage, Reader, Writer};
 const SERVER_NAME: u16 = 0;
 /// `max_fragment_length` (RFC 6066 §4).
 const MAX_FRAGMENT_LENGTH: u16 = 1;
+/// `supported_groups` (RFC 8422 §5.1.1).
+const SUPPORTED_GROUPS: u16 = 10;
+/// `ec_point_formats` (RFC 8422 §5.1.2).
+const EC_POINT_FORMATS: u16 = 11;
 /// `extended_master_secret` (RFC 7627 §5.1).
 const EXTENDED_MASTER_SECRET: u16 = 23;
 /// `record_size_limit` (RFC 8449 §4).
@@ -23,6 +27,12 @@ const RENEGOTIATION_INFO: u16 = 0xFF01;
 /// `host_name`, the one `NameType` there is (RFC 6066 §3).
 const HOST_NAME: u8 = 0;
 
+/// `x25519` among the `NamedGroup`s, the one that this crate knows (RFC 8422 §5.1.1).
+pub const X25519: u16 = 29;
+
+/// `uncompressed`, the one `ECPointFormat` that is left (RFC 8422 §5.1.2).
+const UNCOMPRESSED: u8 = 0;
+
 /// The extensions of a hello.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Extensions<'a> {
@@ -30,6 +40,10 @@ pub struct Extensions<'a> {
     pub server_name: Option<&'a [u8]>,
     /// The longest fragment that the client wants to get and to send.
     pub max_fragment_length: Option<MaxFragmentLength>,
+    /// The groups that the client knows, the best first, two bytes each.
+    pub supported_groups: Option<&'a [u8]>,
+    /// The forms of points that the sender of the hello reads: all read the one there is.
+    pub ec_point_formats: bool,
     /// The master secret is bound to the handshake (RFC 7627).
     pub extended_master_secret: bool,
     /// The longest plaintext in bytes that the sender of the hello wants to get in one protected record; 64 at least.
@@ -64,6 +78,15 @@ impl<'a> Extensions<'a> {
                 MAX_FRAGMENT_LENGTH => {
                     let length = MaxFragmentLength::parse(data)?;
                     extensions.max_fragment_length.replace(length).is_some()
+                }
+                SUPPORTED_GROUPS if cfg!(feature = "x25519") => {
+                    extensions.supported_groups.replace(groups(data)?).is_some()
+                }
+                EC_POINT_FORMATS if cfg!(feature = "x25519") => {
+                    if !whole(data, Reader::vec8)?.contains(&UNCOMPRESSED) {
+                        return Err(InvalidMessage::IllegalValue);
+                    }
+                    core::mem::replace(&mut extensions.ec_point_formats, true)
                 }
                 EXTENDED_MASTER_SECRET => set(&mut extensions.extended_master_secret, data)?,
                 RECORD_SIZE_LIMIT => extensions.record_size_limit.replace(size_limit(data)?).is_some(),
@@ -119,6 +142,14 @@ impl<'a> Extensions<'a> {
                 w.u16(MAX_FRAGMENT_LENGTH)?;
                 w.vec16(&[length.number()])?;
             }
+            if let Some(groups) = self.supported_groups {
+                w.u16(SUPPORTED_GROUPS)?;
+                w.nested16(|w| w.vec16(groups))?;
+            }
+            if self.ec_point_formats {
+                w.u16(EC_POINT_FORMATS)?;
+                w.vec16(&[1, UNCOMPRESSED])?;
+            }
             if let Some(limit) = self.record_size_limit {
                 w.u16(RECORD_SIZE_LIMIT)?;
                 w.vec16(&limit.to_be_bytes())?;
@@ -139,18 +170,36 @@ impl<'a> Extensions<'a> {
         })
     }
 
+    /// Whether the client can use X25519: it says so, or it names no groups, which leaves the choice to the server (RFC 8422
+    /// §4).
+    pub fn allow_x25519(&self) -> bool {
+        let named = |groups: &[u8]| groups.chunks_exact(2).any(|group| group == X25519.to_be_bytes());
+        self.supported_groups.is_none_or(named)
+    }
+
     /// Whether a server's answer holds nothing that the client did not offer (RFC 5246 §7.4.1.4). `renegotiation_info`
     /// is always offered, by the signaling suite.
     pub const fn are_offered_by(&self, offer: &Self) -> bool {
         !self.unknown
             && (offer.server_name.is_some() || self.server_name.is_none())
             && (offer.max_fragment_length.is_some() || self.max_fragment_length.is_none())
+            && self.supported_groups.is_none()
+            && (offer.ec_point_formats || !self.ec_point_formats)
             && (offer.extended_master_secret || !self.extended_master_secret)
             && (offer.record_size_limit.is_some() || self.record_size_limit.is_none())
             && (offer.session_ticket.is_some() || self.session_ticket.is_none())
             && (offer.connection_id.is_some() || self.connection_id.is_none())
             && (offer.return_routability_check || !self.return_routability_check)
     }
+}
+
+/// At least one group, of two bytes each.
+fn groups(data: &[u8]) -> Result<&[u8], InvalidMessage> {
+    let groups = whole(data, Reader::vec16)?;
+    if groups.is_empty() || !groups.len().is_multiple_of(2) {
+        return Err(InvalidMessage::IllegalLength);
+    }
+    Ok(groups)
 }
 
 /// Reads an extension without contents: whether it was there before.

@@ -23,10 +23,15 @@ pub const DTLS12: [u8; 2] = [0xFE, 0xFD];
 pub const CCM_8: u16 = 0xC0A8;
 pub const CCM: u16 = 0xC0A4;
 pub const GCM: u16 = 0x00A8;
+pub const ECDHE_CCM_8: u16 = 0xD003;
+pub const ECDHE_CCM: u16 = 0xD005;
+pub const ECDHE_GCM: u16 = 0xD001;
 pub const SCSV: u16 = 0x00FF;
 
 pub const EXT_SERVER_NAME: u16 = 0;
 pub const EXT_MAX_FRAGMENT_LENGTH: u16 = 1;
+pub const EXT_SUPPORTED_GROUPS: u16 = 10;
+pub const EXT_EC_POINT_FORMATS: u16 = 11;
 pub const EXT_EMS: u16 = 23;
 pub const EXT_RECORD_SIZE_LIMIT: u16 = 28;
 pub const EXT_SESSION_TICKET: u16 = 35;

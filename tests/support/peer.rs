@@ -25,13 +25,47 @@ pub fn prf(secret: &[u8], label: &[u8], seed: &[u8], len: usize) -> Vec<u8> {
     out
 }
 
+/// Whether the suite has ephemeral keys.
+pub const fn is_ecdhe(suite: u16) -> bool {
+    matches!(suite, craft::ECDHE_CCM_8 | craft::ECDHE_CCM | craft::ECDHE_GCM)
+}
+
+/// A secret key and its public one, always the same.
+#[cfg(feature = "x25519")]
+pub fn ephemeral(seed: u8) -> ([u8; 32], [u8; 32]) {
+    let secret = [seed; 32];
+    (secret, x25519_dalek::x25519(secret, x25519_dalek::X25519_BASEPOINT_BYTES))
+}
+
+#[cfg(feature = "x25519")]
+pub fn diffie_hellman(secret: [u8; 32], point: &[u8]) -> Vec<u8> {
+    x25519_dalek::x25519(secret, point.try_into().unwrap()).to_vec()
+}
+
+#[cfg(not(feature = "x25519"))]
+pub fn ephemeral(_: u8) -> ([u8; 32], [u8; 32]) {
+    panic!("this build has no such suite")
+}
+
+#[cfg(not(feature = "x25519"))]
+pub fn diffie_hellman(_: [u8; 32], _: &[u8]) -> Vec<u8> {
+    panic!("this build has no such suite")
+}
+
 pub fn sha256(bytes: &[u8]) -> Vec<u8> {
     Sha256::digest(bytes).to_vec()
 }
 
 /// RFC 4279 §2 and RFC 5246 §8.1, or RFC 7627 §4 with the hash of the handshake so far.
-pub fn master_secret(psk: &[u8], randoms: [&[u8; 32]; 2], session_hash: Option<&[u8]>) -> Vec<u8> {
-    let premaster = [craft::vec16(&vec![0; psk.len()]), craft::vec16(psk)].concat();
+pub fn master_secret(
+    psk: &[u8],
+    shared: Option<&[u8]>,
+    randoms: [&[u8; 32]; 2],
+    session_hash: Option<&[u8]>,
+) -> Vec<u8> {
+    // RFC 5489 §2 puts what ECDH gives in the place of the zeros.
+    let zeros = vec![0; psk.len()];
+    let premaster = [craft::vec16(shared.unwrap_or(&zeros)), craft::vec16(psk)].concat();
     match session_hash {
         Some(hash) => prf(&premaster, b"extended master secret", hash, 48),
         None => prf(&premaster, b"master secret", &[randoms[0].as_slice(), randoms[1]].concat(), 48),
@@ -60,6 +94,12 @@ pub fn key_block(
     server_random: &[u8; 32],
 ) -> [Direction; 2] {
     let block = prf(master, b"key expansion", &[server_random.as_slice(), client_random].concat(), 40);
+    let suite = match suite {
+        craft::ECDHE_CCM_8 => CCM_8,
+        craft::ECDHE_CCM => CCM,
+        craft::ECDHE_GCM => GCM,
+        plain => plain,
+    };
     [0, 1].map(|side| Direction {
         suite,
         key: block[16 * side..][..16].try_into().unwrap(),

@@ -23,6 +23,8 @@ pub struct Side {
     pub master: Vec<u8>,
     pub read: Option<Direction>,
     pub write: Option<Direction>,
+    /// What ECDH gave.
+    pub shared: Option<Vec<u8>>,
     /// The connection ID that this side asks for, if it wants to hear of any.
     pub own_id: Option<Vec<u8>>,
     /// The one that the peer asked for.
@@ -43,6 +45,7 @@ impl Side {
             master: Vec::new(),
             read: None,
             write: None,
+            shared: None,
             own_id: None,
             peer_id: None,
         }
@@ -77,8 +80,8 @@ impl Side {
     fn derive(&mut self) -> [Direction; 2] {
         let hash = peer::sha256(&self.transcript);
         let session_hash = self.extended_master_secret.then_some(hash.as_slice());
-        self.master =
-            peer::master_secret(&self.key, [&self.client_random, &self.server_random], session_hash);
+        let randoms = [&self.client_random, &self.server_random];
+        self.master = peer::master_secret(&self.key, self.shared.as_deref(), randoms, session_hash);
         peer::key_block(&self.master, self.suite, &self.client_random, &self.server_random)
     }
 
@@ -155,6 +158,8 @@ pub struct RawClient {
     /// The hint that the server sent.
     pub hint: Option<Vec<u8>>,
     pub server_extensions: Vec<u8>,
+    /// The server's ephemeral key.
+    pub server_point: Option<Vec<u8>>,
     key_exchange: Vec<u8>,
     finished: Vec<u8>,
 }
@@ -169,6 +174,7 @@ impl RawClient {
             hello: ClientHello::new(random),
             hint: None,
             server_extensions: Vec::new(),
+            server_point: None,
             key_exchange: Vec::new(),
             finished: Vec::new(),
         }
@@ -212,8 +218,15 @@ impl RawClient {
                         .map(|id| id[1..].to_vec());
                 }
                 SERVER_KEY_EXCHANGE => {
-                    assert_eq!(message.body[..2], ((message.body.len() - 2) as u16).to_be_bytes());
-                    self.hint = Some(message.body[2..].to_vec());
+                    let (length, rest) = message.body.split_first_chunk::<2>().unwrap();
+                    let (hint, params) = rest.split_at(u16::from_be_bytes(*length).into());
+                    self.hint = Some(hint.to_vec());
+                    if peer::is_ecdhe(self.side.suite) {
+                        // named_curve, x25519, 32 bytes.
+                        assert_eq!(params[..4], [3, 0, 29, 32]);
+                        self.server_point = Some(params[4..].to_vec());
+                    }
+                    assert_eq!(params.is_empty(), self.server_point.is_none());
                 }
                 SERVER_HELLO_DONE => assert!(message.body.is_empty()),
                 other => panic!("message {other} in the server's flight"),
@@ -277,8 +290,14 @@ impl RawClient {
 
     /// Derives the keys and encodes ClientKeyExchange and Finished.
     pub fn exchange_keys(&mut self) {
-        let identity = vec16(&self.identity);
-        self.key_exchange = self.side.message(CLIENT_KEY_EXCHANGE, &identity);
+        let mut body = vec16(&self.identity);
+        if peer::is_ecdhe(self.side.suite) {
+            let (secret, public) = peer::ephemeral(77);
+            body.extend(vec8(&public));
+            let point = self.server_point.as_ref().expect("the server's ephemeral key");
+            self.side.shared = Some(peer::diffie_hellman(secret, point));
+        }
+        self.key_exchange = self.side.message(CLIENT_KEY_EXCHANGE, &body);
         let [client, server] = self.side.derive();
         self.side.use_keys([server, client]);
         let verify_data = self.side.verify_data(b"client finished");
@@ -372,7 +391,11 @@ impl RawServer {
         self.side.extended_master_secret =
             hello.extensions.iter().flatten().any(|(number, _)| *number == EXT_EMS);
         let mut messages = vec![self.side.message(SERVER_HELLO, &hello.body())];
-        if let Some(hint) = hint {
+        if peer::is_ecdhe(hello.suite) {
+            let (_, public) = peer::ephemeral(88);
+            let body = [vec16(hint.unwrap_or_default()), vec![3, 0, 29], vec8(&public)].concat();
+            messages.push(self.side.message(SERVER_KEY_EXCHANGE, &body));
+        } else if let Some(hint) = hint {
             messages.push(self.side.message(SERVER_KEY_EXCHANGE, &vec16(hint)));
         }
         messages.push(self.side.message(SERVER_HELLO_DONE, &[]));
@@ -396,9 +419,15 @@ impl RawServer {
         let messages = reassemble(datagrams);
         assert_eq!(messages.len(), 1);
         assert_eq!(messages[0].msg_type, CLIENT_KEY_EXCHANGE);
-        let identity = &messages[0].body;
-        assert_eq!(identity[..2], ((identity.len() - 2) as u16).to_be_bytes());
-        self.identity = identity[2..].to_vec();
+        let (length, rest) = messages[0].body.split_first_chunk::<2>().unwrap();
+        let (identity, point) = rest.split_at(u16::from_be_bytes(*length).into());
+        self.identity = identity.to_vec();
+        if peer::is_ecdhe(self.side.suite) {
+            assert_eq!((point[0], point.len()), (32, 33));
+            self.side.shared = Some(peer::diffie_hellman(peer::ephemeral(88).0, &point[1..]));
+        } else {
+            assert!(point.is_empty());
+        }
         self.side.received(&messages[0]);
         let [client, server] = self.side.derive();
         self.side.use_keys([client, server]);

@@ -229,7 +229,10 @@ fn derive(recording: &Recording) -> (Keys, u16) {
                 });
             }
             HandshakeType::ClientKeyExchange => {
-                assert_eq!(ClientKeyExchange::parse(message.body).unwrap().psk_identity, psk.identity());
+                assert_eq!(
+                    ClientKeyExchange::parse(message.body, false).unwrap().psk_identity,
+                    psk.identity()
+                );
             }
             _ => {}
         }

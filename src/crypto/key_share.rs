@@ -1,0 +1,115 @@
+//! The ephemeral keys of ECDHE_PSK suites, on Curve25519 (RFC 7748, RFC 8422 §5.10), behind the feature `x25519`: without it,
+//! nothing is drawn or kept.
+
+use rand_core::TryCryptoRng;
+use zeroize::Zeroizing;
+
+use crate::error::{Error, PeerMisbehaved};
+
+/// Length in bytes of a public key, of a secret one, and of what both sides compute.
+pub const POINT_LEN: usize = if cfg!(feature = "x25519") { 32 } else { 0 };
+
+/// A public key.
+pub type Point = [u8; POINT_LEN];
+
+/// One side's key of one handshake. The secret is wiped once it has been used; the public key may have to be sent again.
+#[derive(Clone)]
+pub struct KeyShare {
+    secret: Zeroizing<[u8; POINT_LEN]>,
+    public: Point,
+}
+
+impl KeyShare {
+    /// Draws the secret key, if it is `wanted`. The public one is computed when it is [needed](Self::begin).
+    pub fn draw<R: TryCryptoRng + ?Sized>(wanted: bool, rng: &mut R) -> Result<Self, Error> {
+        let mut secret = Zeroizing::new([0; POINT_LEN]);
+        if wanted {
+            rng.try_fill_bytes(secret.as_mut()).map_err(|_| Error::RandomFailed)?;
+        }
+        Ok(Self { secret, public: [0; POINT_LEN] })
+    }
+
+    /// Computes the public key, which is sent from here on.
+    pub fn begin(&mut self) {
+        self.public = multiply(&self.secret, &BASE_POINT);
+    }
+
+    /// The public key.
+    pub const fn public(&self) -> &Point {
+        &self.public
+    }
+
+    /// What both sides compute, from the peer's public key. Wipes the secret key.
+    ///
+    /// # Errors
+    /// A public key of small order, with which anyone could compute it (RFC 8422 §5.11).
+    pub fn agree(&mut self, peer: &Point) -> Result<Zeroizing<[u8; POINT_LEN]>, Error> {
+        let shared = Zeroizing::new(multiply(&self.secret, peer));
+        self.secret = Zeroizing::new([0; POINT_LEN]);
+        if crate::crypto::equal(shared.as_ref(), &[0; POINT_LEN]) {
+            return Err(PeerMisbehaved::WeakKeyShare.into());
+        }
+        Ok(shared)
+    }
+}
+
+#[cfg(feature = "x25519")]
+use x25519_dalek::{X25519_BASEPOINT_BYTES as BASE_POINT, x25519};
+
+#[cfg(feature = "x25519")]
+fn multiply(secret: &[u8; POINT_LEN], point: &Point) -> Point {
+    x25519(*secret, *point)
+}
+
+#[cfg(not(feature = "x25519"))]
+const BASE_POINT: Point = [];
+
+#[cfg(not(feature = "x25519"))]
+const fn multiply(_: &[u8; POINT_LEN], _: &Point) -> Point {
+    []
+}
+
+#[cfg(all(test, feature = "x25519"))]
+mod tests {
+    use super::*;
+    use crate::test_vectors::hex;
+
+    fn key(text: &str) -> [u8; 32] {
+        hex(text).try_into().unwrap()
+    }
+
+    /// RFC 7748 §6.1.
+    #[test]
+    fn diffie_hellman() {
+        let share = |secret| {
+            let mut share = KeyShare { secret: Zeroizing::new(key(secret)), public: [0; 32] };
+            share.begin();
+            share
+        };
+        let mut alice = share("77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a");
+        let mut bob = share("5dab087e624a8a4b79e17f8b83800ee66f3bb1292618b6fd1c2f8b27ff88e0eb");
+        assert_eq!(*alice.public(), key("8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a"));
+        assert_eq!(*bob.public(), key("de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f"));
+        let shared = key("4a5d9d5ba4ce2de1728e3bf480350f25e07e21c947d19e3376f09b3c1e161742");
+        assert_eq!(*alice.agree(bob.public()).unwrap(), shared);
+        assert_eq!(*bob.agree(alice.public()).unwrap(), shared);
+        assert_eq!(*alice.secret, [0; 32], "wiped");
+    }
+
+    /// Points of small order (RFC 7748 §6.1: all-zero output has to be refused), in both forms.
+    #[test]
+    fn small_order() {
+        let mut one = [0; 32];
+        one[0] = 1;
+        for point in [
+            [0; 32],
+            one,
+            key("ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"),
+            key("edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"),
+            key("e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800"),
+        ] {
+            let mut share = KeyShare { secret: Zeroizing::new([0x42; 32]), public: [0; 32] };
+            assert_eq!(share.agree(&point).err(), Some(PeerMisbehaved::WeakKeyShare.into()), "{point:?}");
+        }
+    }
+}

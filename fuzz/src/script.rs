@@ -5,7 +5,7 @@
 /// How the world is set up, from the script's first byte.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Setup {
-    /// 0 for every suite, else the suite at that place of the list.
+    /// 0 for every suite, else the plain PSK suite at that place of the list.
     pub suites: u8,
     /// The server sends an identity hint.
     pub hint: bool,
@@ -15,6 +15,10 @@ pub struct Setup {
     pub require_ems: bool,
     /// The cipher lets everything through, so that forged records open: whoever writes the script holds the keys.
     pub transparent: bool,
+    /// Both sides ask for connection IDs.
+    pub connection_ids: bool,
+    /// Both sides keep sessions, and resume them.
+    pub resumption: bool,
 }
 
 /// One step.
@@ -98,6 +102,8 @@ impl Reader<'_> {
             small_mtu: bits & 8 != 0,
             require_ems: bits & 16 != 0,
             transparent: bits & 32 != 0,
+            connection_ids: bits & 64 != 0,
+            resumption: bits & 128 != 0,
         })
     }
 
@@ -125,7 +131,14 @@ impl Reader<'_> {
 
 impl Setup {
     fn write(&self, out: &mut Vec<u8>) {
-        let flags = [self.hint, self.small_mtu, self.require_ems, self.transparent];
+        let flags = [
+            self.hint,
+            self.small_mtu,
+            self.require_ems,
+            self.transparent,
+            self.connection_ids,
+            self.resumption,
+        ];
         let bits = flags.iter().zip(2..).map(|(flag, at)| u8::from(*flag) << at).sum::<u8>();
         out.push(bits | self.suites & 3);
     }

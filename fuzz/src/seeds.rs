@@ -170,6 +170,19 @@ fn server() -> Vec<Seed> {
     add("good-ems-required", Setup { require_ems: true, ..plain }, good());
     add("good-hint-cut", Setup { hint: true, small_mtu: true, ..plain }, good());
     add("good-transparent", transparent, good());
+    let ids = Setup { connection_ids: true, ..plain };
+    let resumption = Setup { resumption: true, ..plain };
+    let again =
+        |steps: Vec<Step>| [steps.clone(), vec![Step::Restart { client: 0, credentials: 0 }], steps].concat();
+    add("good-connection-ids", ids, good());
+    add("good-resumed", resumption, again(good()));
+    add("good-resumed-with-connection-ids", Setup { resumption: true, ..ids }, again(good()));
+    // The newest record of a session is copied and comes by another path: a challenge goes there.
+    let copied = |client| Step::Again { which: 7, client, edits: vec![] };
+    add("moved", ids, {
+        let send = Step::Send { client: 0, from_server: false, len: 4 };
+        [good(), vec![send, copied(1), Step::Settle, Step::Advance { by: 70 }, Step::Settle], good()].concat()
+    });
     add("revoked", plain, [good(), vec![Step::Revoke, Step::Settle]].concat());
     add("reboot", plain, [good(), vec![Step::Restart { client: 0, credentials: 3 }], good()].concat());
     add("lost-answers", plain, {

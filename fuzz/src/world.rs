@@ -5,8 +5,8 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use dtls_psk::{
-    AeadAlgorithm, AeadError, CipherSuite, Config, Connection, CryptoProvider, Endpoint, Event, Instant, Path, Psk,
-    RustCrypto, Storage,
+    AeadAlgorithm, AeadError, CipherSuite, Config, Connection, CryptoProvider, Endpoint, Event, Instant,
+    MemoryCache, Path, Psk, RustCrypto, Storage,
 };
 
 use crate::script::{Edit, Reader, Setup, Step};
@@ -142,18 +142,28 @@ struct World<'a> {
     outcome: Outcome,
 }
 
+const PLAIN_SUITES: [CipherSuite; 3] =
+    [CipherSuite::Aes128Ccm8, CipherSuite::Aes128Ccm, CipherSuite::Aes128Gcm];
+
 /// Plays a script, checks what must always be true, and lets a good client come by at the end.
 pub fn run(victim: Victim, script: &[u8]) -> Outcome {
     let mut reader = Reader(script);
     let Some(setup) = reader.setup() else { return Outcome::default() };
-    let all = CipherSuite::ALL;
     let suites = match setup.suites {
-        0 => all,
-        at => &all[usize::from(at) - 1..usize::from(at)],
+        0 => CipherSuite::ALL,
+        at => &PLAIN_SUITES[usize::from(at) - 1..usize::from(at)],
     };
     let mut config = Config::new().with_suites(suites);
+    if setup.connection_ids {
+        config = config.with_connection_id(1);
+    }
+    let caches = [const { MemoryCache::<4>::new() }; 2];
+    if setup.resumption {
+        config = config.with_resumption(&caches[0]);
+    }
     if setup.small_mtu {
-        config = config.with_mtu(Config::MIN_MTU + 2 * (suites.len() - 1));
+        let fits = |mtu: &usize| config.with_mtu(*mtu).validate().is_ok();
+        config = config.with_mtu((Config::MIN_MTU..1_500).find(fits).expect("every hello fits somewhere"));
     }
     if setup.transparent {
         config = config.with_crypto(&Transparent);
@@ -161,6 +171,9 @@ pub fn run(victim: Victim, script: &[u8]) -> Outcome {
         config = config.with_crypto(&RustCrypto);
     }
     let client_config = config;
+    if setup.resumption {
+        config = config.with_resumption(&caches[1]);
+    }
     config = config.with_required_extended_master_secret(setup.require_ems);
     if setup.hint {
         config = config.with_identity_hint(HINT);
@@ -205,6 +218,11 @@ pub fn run(victim: Victim, script: &[u8]) -> Outcome {
 fn path(client: usize) -> Path {
     let remote = ([10, 0, client as u8, 1], 40_000);
     Path { local: ([10, 1, 0, 1], 5684).into(), remote: remote.into() }
+}
+
+/// Whose path it is.
+fn number(of: &Path) -> usize {
+    (0..=CLIENTS).find(|client| path(*client) == *of).expect("only those who spoke have a session")
 }
 
 impl<'a> World<'a> {
@@ -302,12 +320,22 @@ impl<'a> World<'a> {
                     self.outcome.server_established.push(peer.suite);
                 }
                 Event::Data(payload) => {
-                    let expected = self.sent.remove(&(true, client, payload.to_vec()));
+                    // With a connection ID, it may have come by another path than its session's.
+                    let of = number(&incoming.path());
+                    let expected = self.sent.remove(&(true, of, payload.to_vec()));
                     assert!(expected || self.setup.transparent, "forged, replayed or of another client");
                     self.outcome.to_server += 1;
                 }
                 Event::Closed => {}
                 Event::Failed(_) | Event::Refused(_) => self.outcome.failed += 1,
+                // The script has played a peer on the move. Who is where now is not followed here.
+                Event::Moved { from, to } => {
+                    for at in [from, to] {
+                        if let Some(client) = self.clients.get_mut(number(&at)) {
+                            client.live = false;
+                        }
+                    }
+                }
                 _ => {}
             }
         }

@@ -64,7 +64,9 @@ fn replay(target: &str, victim: Victim) {
         }
         failed += fails;
     }
-    for suite in CipherSuite::ALL {
+    // Where every suite may be, the first is chosen; the plain ones are chosen by some scripts.
+    let chosen = |suite: &&CipherSuite| **suite == CipherSuite::ALL[0] || !suite.has_forward_secrecy();
+    for suite in CipherSuite::ALL.iter().filter(chosen) {
         assert!(established.contains(suite), "{suite}");
     }
     assert!(failed > 0, "not everybody fails to fail");

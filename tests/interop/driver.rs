@@ -36,11 +36,17 @@ pub struct Agreed {
     pub version: ProtocolVersion,
     pub suite: CipherSuite,
     pub identity: Vec<u8>,
+    pub resumed: bool,
 }
 
 impl From<dtls_psk::Peer<'_>> for Agreed {
     fn from(peer: dtls_psk::Peer<'_>) -> Self {
-        Self { version: peer.version, suite: peer.suite, identity: peer.identity.to_vec() }
+        Self {
+            version: peer.version,
+            suite: peer.suite,
+            identity: peer.identity.to_vec(),
+            resumed: peer.resumed,
+        }
     }
 }
 
@@ -79,7 +85,17 @@ impl<'a> Client<'a> {
         material
     }
 
+    /// The longest payload that the server takes.
+    pub fn max_payload(&mut self) -> usize {
+        match self.connection.send(&[0; 16_385], &mut [0; 17_000]) {
+            Err(Error::PayloadTooLong { max }) => max,
+            other => panic!("no record is that long: {other:?}"),
+        }
+    }
+
     pub fn send(&mut self, payload: &[u8]) {
+        // The last flight of a resumed handshake goes first.
+        self.flush();
         let mut datagram = [0; 2048];
         let length = self.connection.send(payload, &mut datagram).unwrap();
         self.socket.send(&datagram[..length]).unwrap();
@@ -94,10 +110,7 @@ impl<'a> Client<'a> {
             if let Some(report) = self.reports.pop_front() {
                 return report;
             }
-            while let Some(length) = self.connection.poll_transmit(&mut datagram).unwrap() {
-                // A server that is gone refuses datagrams; the handshake finds that out by itself.
-                let _ = self.socket.send(&datagram[..length]);
-            }
+            self.flush();
             let now = self.clock.now();
             assert!(now < deadline, "nothing happened in {PATIENCE:?}");
             let until = self.connection.poll_timeout().unwrap_or(deadline);
@@ -106,6 +119,15 @@ impl<'a> Client<'a> {
             } else if let Err(error) = self.connection.handle_timeout(self.clock.now()) {
                 return Report::Failed(error);
             }
+        }
+    }
+
+    /// Sends all that is due.
+    fn flush(&mut self) {
+        let mut datagram = [0; 2048];
+        while let Some(length) = self.connection.poll_transmit(&mut datagram).unwrap() {
+            // A server that is gone refuses datagrams; the handshake finds that out by itself.
+            let _ = self.socket.send(&datagram[..length]);
         }
     }
 
@@ -132,10 +154,7 @@ impl<'a> Client<'a> {
     /// Says goodbye.
     pub fn close(mut self) {
         self.connection.close();
-        let mut datagram = [0; 2048];
-        while let Some(length) = self.connection.poll_transmit(&mut datagram).unwrap() {
-            self.socket.send(&datagram[..length]).unwrap();
-        }
+        self.flush();
     }
 }
 
@@ -170,13 +189,18 @@ pub struct Server {
 impl Server {
     /// Starts a server for one identity and its key.
     pub fn start(suites: &'static [CipherSuite], psk: Psk<'static>) -> Self {
+        Self::with_config(psk, move || Config::default().with_suites(suites))
+    }
+
+    /// The same with a configuration that the server's own thread makes.
+    pub fn with_config(psk: Psk<'static>, config: impl FnOnce() -> Config<'static> + Send + 'static) -> Self {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = socket.local_addr().unwrap();
         let (sender, reports) = mpsc::channel();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = thread::spawn(move || {
-            serve(&socket, suites, psk, &sender, &stopped);
+            serve(&socket, &config(), psk, &sender, &stopped);
         });
         Self { address, reports, stop, thread: Some(thread) }
     }
@@ -197,17 +221,10 @@ impl Drop for Server {
     }
 }
 
-fn serve(
-    socket: &UdpSocket,
-    suites: &[CipherSuite],
-    psk: Psk<'_>,
-    reports: &Sender<Report>,
-    stop: &AtomicBool,
-) {
+fn serve(socket: &UdpSocket, config: &Config<'_>, psk: Psk<'_>, reports: &Sender<Report>, stop: &AtomicBool) {
     let clock = StdClock::new();
-    let config = Config::default().with_suites(suites);
     let mut storage = Storage::<2, 2>::new();
-    let mut endpoint = Endpoint::new(&config, &psk, &mut storage, &mut SysRng).unwrap();
+    let mut endpoint = Endpoint::new(config, &psk, &mut storage, &mut SysRng).unwrap();
     let local = socket.local_addr().unwrap();
     let report = |report| {
         // Nobody listens once the test is over.

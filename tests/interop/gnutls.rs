@@ -2,11 +2,11 @@
 
 use std::{net::SocketAddr, process::Command};
 
-use dtls_psk::{CipherSuite, Config, Error, Psk};
+use dtls_psk::{CipherSuite, Config, Error, MemoryCache, Psk};
 
 use crate::{
     driver::{Client, Report, Server},
-    openssl::{agreed, impatient, psk},
+    openssl::{agreed, impatient, psk, resumed},
     peers::{IDENTITY, KEY, Peer, Scratch, free_ports, hex, program},
     suite::{CCM_8, GCM, SUITES, Suite},
 };
@@ -28,13 +28,18 @@ struct Serv {
 
 /// Starts a server that knows one identity.
 fn serv(suite: Suite, identity: &str, key: &str) -> Serv {
+    serv_with(suite, identity, key, &[])
+}
+
+/// The same with further arguments.
+fn serv_with(suite: Suite, identity: &str, key: &str, arguments: &[&str]) -> Serv {
     let port = free_ports(1);
     let keys = Scratch::with("keys", format!("{identity}:{}\n", hex(key)));
     let mut command = program("gnutls-serv");
     command.args(["--udp", "--echo", "--port", &port.to_string()]);
     command.args(["--pskpasswd", keys.path(), &priority(suite)]);
     // Its debug output names what was agreed.
-    command.args(["--debug", "4"]);
+    command.args(["--debug", "4"]).args(arguments);
     let peer = Peer::spawn(&mut command);
     peer.wait_for("listening on IPv4");
     let address = SocketAddr::from(([127, 0, 0, 1], port));
@@ -120,4 +125,66 @@ fn gnutls_cli_and_our_server_without_a_common_suite() {
     let client = Peer::spawn(&mut cli(server.address, GCM, IDENTITY, KEY));
     assert_eq!(server.next(), Report::Failed(Error::NoCommonSuite));
     client.wait().must_say("[40]: Handshake failed").must_not_say("Handshake was completed");
+}
+
+/// `gnutls-serv` keeps sessions by id where it gives no tickets. Those are 406 bytes long, which our client does not keep, so
+/// its handshakes are full ones.
+#[test]
+fn our_client_resumes_with_gnutls_serv() {
+    for (by, arguments) in [("ticket", &[][..]), ("id", &["--noticket"])] {
+        let again = if by == "id" { resumed } else { agreed };
+        for suite in SUITES {
+            let server = serv_with(suite, IDENTITY, KEY, arguments);
+            let cache = MemoryCache::<1>::new();
+            let suites = [suite.ours];
+            let config = Config::default().with_suites(&suites).with_resumption(&cache);
+            let psk = psk();
+            for expected in [agreed(suite), again(suite), again(suite)] {
+                let mut client = Client::connect(server.address, &config, &psk).unwrap();
+                assert_eq!(client.agreed(), expected, "by {by}");
+                client.send(b"ping\n");
+                assert_eq!(client.next(), Report::Data(b"ping\n".into()));
+                client.close();
+            }
+        }
+    }
+}
+
+/// `gnutls-cli --resume` connects, says goodbye and comes again.
+#[test]
+fn gnutls_cli_resumes_with_our_server() {
+    for suite in SUITES {
+        let server = Server::with_config(psk(), || {
+            let cache: &'static MemoryCache<4> = Box::leak(Box::default());
+            Config::default().with_resumption(cache)
+        });
+        let mut client = Peer::spawn(cli(server.address, suite, IDENTITY, KEY).arg("--resume"));
+        assert_eq!(server.next(), Report::Established(agreed(suite)));
+        assert_eq!(server.next(), Report::Closed);
+        assert_eq!(server.next(), Report::Established(resumed(suite)));
+        client.wait_for("*** This is a resumed session");
+        client.write(b"ping\n");
+        assert_eq!(server.next(), Report::Data(b"ping\n".into()));
+        client.wait_for("PING");
+    }
+}
+
+/// `record_size_limit` in both directions (RFC 8449), as GnuTLS counts it.
+#[test]
+fn record_sizes_with_gnutls() {
+    let server = serv_with(CCM_8, IDENTITY, KEY, &["--recordsize", "600"]);
+    let config = Config::default().with_record_size_limit(512);
+    let psk = psk();
+    let mut client = Client::connect(server.address, &config, &psk).unwrap();
+    assert_eq!(client.max_payload(), 600);
+    client.send(&[b'x'; 600]);
+    // The echo comes in pieces that our side takes.
+    let mut echoed = Vec::new();
+    while echoed.len() < 600 {
+        let Report::Data(piece) = client.next() else { panic!("data") };
+        assert!(piece.len() <= 512);
+        echoed.extend(piece);
+    }
+    assert_eq!(echoed, [b'x'; 600]);
+    client.close();
 }

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, process::Command, time::Duration};
 
-use dtls_psk::{AlertDescription, Config, Error, Psk};
+use dtls_psk::{AlertDescription, Config, Error, MemoryCache, Psk};
 
 use crate::{
     driver::{Agreed, Client, Report, Server},
@@ -60,7 +60,12 @@ fn session(server: &Peer) -> Ended {
 
 /// What both sides must have agreed on.
 pub fn agreed(suite: Suite) -> Agreed {
-    Agreed { version: dtls_psk::ProtocolVersion::Dtls12, suite: suite.ours, identity: IDENTITY.into() }
+    Agreed {
+        version: dtls_psk::ProtocolVersion::Dtls12,
+        suite: suite.ours,
+        identity: IDENTITY.into(),
+        resumed: false,
+    }
 }
 
 #[test]
@@ -153,4 +158,60 @@ fn s_client_and_our_server_without_a_common_suite() {
     let client = Peer::spawn(s_client(server.address, GCM, IDENTITY, KEY).arg("-brief"));
     assert_eq!(server.next(), Report::Failed(Error::NoCommonSuite));
     client.wait().must_say("alert handshake failure").must_not_say("ESTABLISHED");
+}
+
+/// What both sides must have agreed on with the secret of an earlier session.
+pub fn resumed(suite: Suite) -> Agreed {
+    Agreed { resumed: true, ..agreed(suite) }
+}
+
+/// Our client resumes: by the ticket that `s_server` gives it, and by id where it gives none.
+#[test]
+fn our_client_resumes_with_s_server() {
+    for (by, arguments) in [("ticket", &[][..]), ("id", &["-no_ticket"])] {
+        for suite in SUITES {
+            let (server, address) = s_server_with(suite, IDENTITY, KEY, arguments);
+            let cache = MemoryCache::<1>::new();
+            let suites = [suite.ours];
+            let config = Config::default().with_suites(&suites).with_resumption(&cache);
+            let psk = psk();
+            for (round, expected) in [agreed(suite), resumed(suite), resumed(suite)].into_iter().enumerate() {
+                let mut client = Client::connect(address, &config, &psk).unwrap();
+                assert_eq!(client.agreed(), expected, "by {by}");
+                client.send(b"ping\n");
+                server.wait_for_count("ping", round + 1);
+                client.close();
+                server.wait_for_count("DONE", round + 1);
+            }
+            assert_eq!(server.count("Reused session-id"), 2, "by {by}:\n{}", server.shown());
+        }
+    }
+}
+
+/// `s_client` resumes the session that it has saved, by the id that our server gave it.
+#[test]
+fn s_client_resumes_with_our_server() {
+    for suite in SUITES {
+        let server = Server::with_config(psk(), || {
+            let cache: &'static MemoryCache<4> = Box::leak(Box::default());
+            Config::default().with_resumption(cache)
+        });
+        let session = Scratch::new("session");
+        for (argument, expected, says) in [
+            ("-sess_out", agreed(suite), "New, TLSv1.2"),
+            ("-sess_in", resumed(suite), "Reused, TLSv1.2"),
+            ("-sess_in", resumed(suite), "Reused, TLSv1.2"),
+        ] {
+            let mut command = s_client(server.address, suite, IDENTITY, KEY);
+            let mut client = Peer::spawn(command.args([argument, session.path()]));
+            assert_eq!(server.next(), Report::Established(expected));
+            client.wait_for(says);
+            client.write(b"ping\n");
+            assert_eq!(server.next(), Report::Data(b"ping\n".into()));
+            client.wait_for("PING");
+            client.write(b"Q\n");
+            assert_eq!(server.next(), Report::Closed);
+            client.wait();
+        }
+    }
 }

@@ -171,6 +171,16 @@ impl Peer {
             .sum()
     }
 
+    /// Waits until the program has said `needle` so many times.
+    #[track_caller]
+    pub fn wait_for_count(&self, needle: &str, times: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.count(needle) < times {
+            assert!(Instant::now() < deadline, "not {times} times `{needle}`:\n{}", self.shown());
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// All that the program has said by now, for a message.
     pub fn shown(&self) -> String {
         self.said.text.lock().unwrap().shown()

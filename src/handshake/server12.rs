@@ -200,7 +200,8 @@ impl Answer {
                 // Not said again when a session is resumed (RFC 6066 §3).
                 server_name: self.host.filter(|_| !self.resumed).map(|_| [].as_slice()),
                 max_fragment_length: self.max_fragment_length,
-                ec_point_formats: self.ec_point_formats,
+                // Of use where keys are exchanged only, and not looked at when a session is resumed (RFC 8422 §4).
+                ec_point_formats: self.ec_point_formats && !self.resumed,
                 extended_master_secret: agreed.extended_master_secret,
                 record_size_limit: self.record_size_limit,
                 connection_id: self.connection_id.then_some(agreed.own_connection_id.as_bytes()),

@@ -183,7 +183,8 @@ impl<'a> Extensions<'a> {
         !self.unknown
             && (offer.server_name.is_some() || self.server_name.is_none())
             && (offer.max_fragment_length.is_some() || self.max_fragment_length.is_none())
-            && self.supported_groups.is_none()
+            // It has no place in a ServerHello, but some servers say it, and OpenSSL lets them.
+            && (offer.supported_groups.is_some() || self.supported_groups.is_none())
             && (offer.ec_point_formats || !self.ec_point_formats)
             && (offer.extended_master_secret || !self.extended_master_secret)
             && (offer.record_size_limit.is_some() || self.record_size_limit.is_none())

@@ -2,7 +2,7 @@
 //! nothing is drawn or kept.
 
 use rand_core::TryCryptoRng;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::error::{Error, PeerMisbehaved};
 
@@ -12,8 +12,8 @@ pub const POINT_LEN: usize = if cfg!(feature = "x25519") { 32 } else { 0 };
 /// A public key.
 pub type Point = [u8; POINT_LEN];
 
-/// One side's key of one handshake. The secret is wiped once it has been used; the public key may have to be sent again.
-#[derive(Clone)]
+/// One side's key of one handshake. The secret is wiped once it has been used, or is not needed after all; the public key may
+/// have to be sent again.
 pub struct KeyShare {
     secret: Zeroizing<[u8; POINT_LEN]>,
     public: Point,
@@ -45,11 +45,16 @@ impl KeyShare {
     /// A public key of small order, with which anyone could compute it (RFC 8422 §5.11).
     pub fn agree(&mut self, peer: &Point) -> Result<Zeroizing<[u8; POINT_LEN]>, Error> {
         let shared = Zeroizing::new(multiply(&self.secret, peer));
-        self.secret = Zeroizing::new([0; POINT_LEN]);
+        self.wipe();
         if crate::crypto::equal(shared.as_ref(), &[0; POINT_LEN]) {
             return Err(PeerMisbehaved::WeakKeyShare.into());
         }
         Ok(shared)
+    }
+
+    /// Wipes the secret key, where none is needed.
+    pub fn wipe(&mut self) {
+        self.secret.zeroize();
     }
 }
 

@@ -294,6 +294,9 @@ impl Core {
             (State::ClientAwaitsServerHello(hello), HandshakeType::ServerHello) => {
                 let seen = hello.accept(context.config, &ServerHello::parse(message.body)?)?;
                 self.add_to_transcript(message);
+                if seen.is_resumed() || !seen.suite().has_forward_secrecy() {
+                    self.key_share.wipe();
+                }
                 if seen.is_resumed() {
                     self.resume_as_client(context, &seen, now)?;
                 } else {

@@ -223,6 +223,8 @@ impl Handshake {
         let with_key_share = resumed.is_none() && seen.agreed.suite.has_forward_secrecy();
         if with_key_share {
             key_share.begin();
+        } else {
+            key_share.wipe();
         }
         let state = State::ServerAwaitsClientKeyExchange(seen);
         // The first ServerHello takes the record's number from the ClientHello (RFC 6347 §4.2.1), and so does its
@@ -431,7 +433,7 @@ impl Handshake {
             State::ServerAwaitsFinished(seen) if seen.pending.resumed => Some(seen.pending.write.clone()),
             _ => None,
         };
-        self.core.state = State::Over { alert, write };
+        self.core.end(State::Over { alert, write });
     }
 
     /// The handshake failed: a client will not try to resume that session again. A server keeps it, as whoever has seen its
@@ -449,7 +451,7 @@ impl Handshake {
 
     /// Ends the handshake without a word.
     pub(crate) fn abandon(&mut self) {
-        self.core.state = State::OVER;
+        self.core.end(State::OVER);
     }
 
     /// Whether the handshake failed and has nothing left to say.
@@ -505,6 +507,14 @@ impl Handshake {
     /// Whether the peer's Finished is what this handshake waits for, and a record under new keys may be meant for it.
     pub(crate) fn awaits_finished(&self) -> bool {
         self.core.state.awaits_finished()
+    }
+}
+
+impl Core {
+    /// Ends a handshake that does not succeed: nobody will need its secrets.
+    fn end(&mut self, over: State) {
+        self.key_share.wipe();
+        self.state = over;
     }
 }
 

@@ -113,6 +113,8 @@ pub enum PeerMisbehaved {
     /// The server chose another `max_fragment_length` than the client asked for (RFC 6066 §4), or that and
     /// `record_size_limit` at once (RFC 8449 §5).
     WrongSizeLimit,
+    /// The server's ephemeral key is on another group than X25519, the one that the client offered (RFC 8422 §5.4).
+    WrongGroup,
     /// The peer's ephemeral key is one with which anybody could compute the shared secret (RFC 8422 §5.11).
     WeakKeyShare,
     /// The server asks for a connection ID longer than this build can send.
@@ -292,6 +294,7 @@ impl Error {
                 | PeerMisbehaved::Compression
                 | PeerMisbehaved::WrongSizeLimit
                 | PeerMisbehaved::ConnectionIdTooLong
+                | PeerMisbehaved::WrongGroup
                 | PeerMisbehaved::WeakKeyShare
                 | PeerMisbehaved::ZeroRandom => AlertDescription::ILLEGAL_PARAMETER,
                 PeerMisbehaved::Renegotiation | PeerMisbehaved::NoExtendedMasterSecret => {

@@ -24,7 +24,7 @@ use crate::wire::max_fragment_length::MaxFragmentLength;
 use crate::wire::new_session_ticket::NewSessionTicket;
 use crate::wire::record::MAX_RECORD_SIZE;
 use crate::wire::server_hello::ServerHello;
-use crate::wire::server_key_exchange::ServerKeyExchange;
+use crate::wire::server_key_exchange::{EcdhParams, ServerKeyExchange, parse_point};
 use crate::wire::suite::{CipherSuite, EMPTY_RENEGOTIATION_INFO_SCSV};
 use crate::wire::{BufferFull, RANDOM_LEN, Writer, version};
 
@@ -259,6 +259,14 @@ impl ServerHelloSeen {
     }
 }
 
+/// The server's ephemeral key, if it is on the group that was offered (RFC 8422 §5.4).
+fn point_on_our_group(params: EcdhParams<'_>) -> Result<Point, Error> {
+    if params.group != X25519 {
+        return Err(PeerMisbehaved::WrongGroup.into());
+    }
+    Ok(parse_point(params.point)?)
+}
+
 /// Writes the body of the ClientKeyExchange.
 pub(super) fn emit_key_exchange(
     context: &Context<'_>,
@@ -307,8 +315,9 @@ impl Core {
                 if !seen.server_key_exchange_seen =>
             {
                 // A hint helps to choose among several identities. This client has one, and knows it (RFC 4279 §5.2).
-                let with_point = seen.agreed.suite.has_forward_secrecy();
-                seen.point = ServerKeyExchange::parse(message.body, with_point)?.point;
+                let with_params = seen.agreed.suite.has_forward_secrecy();
+                let params = ServerKeyExchange::parse(message.body, with_params)?.params;
+                seen.point = params.map(point_on_our_group).transpose()?;
                 seen.server_key_exchange_seen = true;
                 self.add_to_transcript(message);
             }

@@ -17,13 +17,13 @@ use crate::resumption::{ResumableSession, TlsSessionId, draw_session_id};
 use crate::time::Instant;
 use crate::wire::client_hello::ClientHello;
 use crate::wire::client_key_exchange::ClientKeyExchange;
-use crate::wire::extension::Extensions;
+use crate::wire::extension::{Extensions, X25519};
 use crate::wire::finished::Finished;
 use crate::wire::handshake::HandshakeType;
 use crate::wire::max_fragment_length::MaxFragmentLength;
 use crate::wire::record::MAX_RECORD_SIZE;
 use crate::wire::server_hello::ServerHello;
-use crate::wire::server_key_exchange::ServerKeyExchange;
+use crate::wire::server_key_exchange::{EcdhParams, ServerKeyExchange};
 use crate::wire::{BufferFull, RANDOM_LEN, Writer, version};
 
 /// What a server draws for one handshake.
@@ -232,8 +232,9 @@ pub(super) fn emit_key_exchange(
     w: &mut Writer<'_>,
 ) -> Result<(), BufferFull> {
     let psk_identity_hint = config.identity_hint().unwrap_or_default();
-    let point = suite.has_forward_secrecy().then(|| *key_share.public());
-    ServerKeyExchange { psk_identity_hint, point }.emit(w)
+    let params = EcdhParams { group: X25519, point: key_share.public() };
+    let params = Some(params).filter(|_| suite.has_forward_secrecy());
+    ServerKeyExchange { psk_identity_hint, params }.emit(w)
 }
 
 /// A server that has the ClientKeyExchange, and keys that the client has yet to prove.

@@ -19,7 +19,7 @@ impl<'a> ClientKeyExchange<'a> {
     pub fn parse(body: &'a [u8], with_point: bool) -> Result<Self, InvalidMessage> {
         let mut r = Reader::new(body);
         let psk_identity = r.vec16()?;
-        let point = if with_point { Some(parse_point(&mut r)?) } else { None };
+        let point = if with_point { Some(parse_point(r.vec8()?)?) } else { None };
         r.finish()?;
         Ok(Self { psk_identity, point })
     }

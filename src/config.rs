@@ -19,7 +19,7 @@ const USUAL_COOKIE: usize = 32;
 
 /// The configuration of connections and endpoints, lent to them for as long as they live.
 ///
-/// The default suits the Internet: every suite of the build, the shortest records first, datagrams of up to 1232 bytes,
+/// The default suits the Internet: every suite of the build, those with forward secrecy first, datagrams of up to 1232 bytes,
 /// retransmission after 1 s. [`Config::coap`] suits constrained networks.
 ///
 /// ```

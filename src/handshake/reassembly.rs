@@ -7,7 +7,7 @@
 use crate::wire::handshake::Fragment;
 
 /// Longest fragmented message in bytes. The longest that a PSK handshake needs is a ServerKeyExchange or a
-/// ClientKeyExchange with 128 bytes of text; a ServerHello with the extensions of a chatty server stays below it too.
+/// ClientKeyExchange with 128 bytes of text and an ephemeral key; a ServerHello with the extensions of a chatty server stays below it too.
 pub const MAX_FRAGMENTED_MESSAGE: usize = 384;
 
 /// A message on its way to being whole.

@@ -3,6 +3,7 @@
 use super::flight::{self, Flight};
 use super::server12::KeyExchangeSeen;
 use super::{Context, Core, Pending, State, client12, server12};
+use crate::crypto::key_share::POINT_LEN;
 use crate::error::Error;
 use crate::log::debug;
 use crate::psk::MAX_IDENTITY_LEN;
@@ -16,7 +17,13 @@ use crate::wire::{BufferFull, Writer};
 /// Longest body in bytes of a message that this crate sends.
 const MAX_OUTGOING: usize = client12::MAX_HELLO_LEN;
 
-const _: () = assert!(MAX_OUTGOING >= 2 + MAX_IDENTITY_LEN, "the longest identity fits");
+/// Length in bytes of what a key exchange has behind an identity or a hint: curve type, group, and a point behind its length.
+const ECDH_PARAMS_LEN: usize = 1 + 2 + 1 + POINT_LEN;
+
+const _: () = assert!(
+    MAX_OUTGOING >= 2 + MAX_IDENTITY_LEN + ECDH_PARAMS_LEN,
+    "the longest identity fits, with an ephemeral key"
+);
 
 impl Core {
     /// Makes `messages` the flight to send, and adds them to the transcript.

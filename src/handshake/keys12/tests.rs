@@ -45,6 +45,33 @@ fn gnutls_ccm_8_without_extended_master_secret() {
     check(include_str!("../../../tests/vectors/gnutls_ccm_8_without_ems.txt"));
 }
 
+/// RFC 4279 §2: zeros, as many as the key has bytes, and the key, each behind its length.
+#[test]
+fn premaster_of_a_key_alone() {
+    assert_eq!(PremasterSecret::psk(b"key").as_bytes(), b"\0\x03\0\0\0\0\x03key");
+    let longest = [0xAA; crate::MAX_KEY_LEN];
+    let len = (longest.len() as u16).to_be_bytes();
+    let expected = [&len[..], &[0; crate::MAX_KEY_LEN], &len, &longest].concat();
+    assert_eq!(PremasterSecret::psk(&longest).as_bytes(), expected);
+}
+
+/// RFC 5489 §2, with what RFC 7748 §6.1 agrees on: that, and the key, each behind its length.
+#[test]
+#[cfg(feature = "x25519")]
+fn premaster_of_ephemeral_keys() {
+    use crate::crypto::key_share::tests::{alice_and_bob, key};
+    let shared = key("4a5d9d5ba4ce2de1728e3bf480350f25e07e21c947d19e3376f09b3c1e161742");
+    for psk in [&b"k"[..], &[0x5A; 31], &[0x5A; 32], &[0x5A; 33], &[0xAA; crate::MAX_KEY_LEN]] {
+        let [mut alice, mut bob] = alice_and_bob();
+        let expected = [&[0, 32][..], &shared, &(psk.len() as u16).to_be_bytes(), psk].concat();
+        let (alices, bobs) = (*alice.public(), *bob.public());
+        for (own, peer) in [(&mut alice, bobs), (&mut bob, alices)] {
+            let premaster = PremasterSecret::ecdhe_psk(&own.agree(&peer).unwrap(), psk);
+            assert_eq!(premaster.as_bytes(), expected);
+        }
+    }
+}
+
 /// Takes the one line that it is given.
 #[derive(Default)]
 struct OneLine(Mutex<Option<(Vec<u8>, Vec<u8>)>>);

@@ -38,9 +38,9 @@ fn bodies(data: &[u8]) {
         // The version is the only field that may differ.
         assert_eq!(bytes[2..], data[2..]);
     }
-    for with_point in [false, true] {
-        same(data, ServerKeyExchange::parse(data, with_point), |it, w| it.emit(w));
-        same(data, ClientKeyExchange::parse(data, with_point), |it, w| it.emit(w));
+    for with_key in [false, true] {
+        same(data, ServerKeyExchange::parse(data, with_key), |it, w| it.emit(w));
+        same(data, ClientKeyExchange::parse(data, with_key), |it, w| it.emit(w));
     }
     if let Ok(NewSessionTicket { ticket }) = NewSessionTicket::parse(data) {
         assert!(data.ends_with(ticket) && data.len() == 6 + ticket.len());

@@ -145,6 +145,13 @@ fn messages() -> Vec<Seed> {
         "longest",
         fragments(&[fragment(16, 2, 384, 200, &[1; 184]), fragment(16, 2, 384, 0, &[2; 200])]),
     ));
+    // Hint, named group X25519, point; identity, point.
+    seeds.push(one("ephemeral-key-of-server", [&[0, 4][..], b"hint", &[3, 0, 29, 32], &[9; 32]].concat()));
+    seeds.push(one("ephemeral-key-of-client", [&[0, 7][..], b"client1", &[32], &[9; 32]].concat()));
+    // Signaling suite; groups, formats.
+    let mut with_groups = hello([0, 4]);
+    with_groups.extend([0, 14, 0, 10, 0, 4, 0, 2, 0, 29, 0, 11, 0, 2, 1, 0]);
+    seeds.push(one("hello-with-groups", with_groups));
     seeds.push(records("attack-03-huge-epoch", 0, record(HANDSHAKE, 0xFFFF, u64::MAX >> 16, &[])));
     seeds.push(records("beyond-the-end", 0, record(HANDSHAKE, 0, 0, &[0; 9])[..20].to_vec()));
     // The connection ID stands before the length.

@@ -89,6 +89,21 @@ fn gnutls_cli_speaks_with_our_server() {
     }
 }
 
+/// Groups are for a suite that this side does not have: the other one is agreed on.
+#[test]
+fn gnutls_cli_has_other_suites_with_ephemeral_keys() {
+    let server = Server::start(CipherSuite::ALL, psk());
+    let mut command = cli(server.address, CCM_8, IDENTITY, KEY);
+    // The last priority counts.
+    command.arg("--priority=NONE:+VERS-DTLS1.2:+ECDHE-PSK:+PSK:+CHACHA20-POLY1305:+AES-128-CCM-8:+AEAD:+COMP-NULL:+SIGN-ALL:+GROUP-ALL");
+    let mut client = Peer::spawn(&mut command);
+    assert_eq!(server.next(), Report::Established(agreed(CCM_8)));
+    client.wait_for("Description: (DTLS1.2-X.509)-(PSK)-(AES-128-CCM-8)\n");
+    client.write(b"ping\n");
+    assert_eq!(server.next(), Report::Data(b"ping\n".into()));
+    client.wait_for("PING");
+}
+
 #[test]
 fn our_server_refuses_gnutls_cli_with_a_wrong_key_or_identity() {
     for (identity, key) in [(IDENTITY, "wrong"), ("stranger", KEY)] {

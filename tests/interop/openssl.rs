@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, process::Command, time::Duration};
 
-use dtls_psk::{AlertDescription, Config, Error, MemoryCache, Psk};
+use dtls_psk::{AlertDescription, CipherSuite, Config, Error, MemoryCache, Psk};
 
 use crate::{
     driver::{Agreed, Client, Report, Server},
@@ -106,10 +106,24 @@ fn our_client_exports_what_s_server_exports() {
     server.wait_for(&format!("Keying material: {material}"));
 }
 
+/// Groups and point formats are for a suite that this side does not have: the other one is agreed on, and goes without.
+#[test]
+fn s_client_has_other_suites_with_ephemeral_keys() {
+    let server = Server::start(CipherSuite::ALL, psk());
+    let suite =
+        Suite { openssl: "ECDHE-PSK-CHACHA20-POLY1305:ECDHE-PSK-AES128-CBC-SHA256:PSK-AES128-CCM8", ..CCM_8 };
+    let mut client = Peer::spawn(s_client(server.address, suite, IDENTITY, KEY).arg("-msg"));
+    assert_eq!(server.next(), Report::Established(agreed(CCM_8)));
+    client.wait_for("Cipher is PSK-AES128-CCM8");
+    client.write(b"ping\n");
+    assert_eq!(server.next(), Report::Data(b"ping\n".into()));
+    client.wait_for("PING");
+}
+
 #[test]
 fn s_client_speaks_with_our_server() {
     for suite in SUITES {
-        let server = Server::start(dtls_psk::CipherSuite::ALL, psk());
+        let server = Server::start(CipherSuite::ALL, psk());
         let mut client = Peer::spawn(s_client(server.address, suite, IDENTITY, KEY).arg("-brief"));
         assert_eq!(server.next(), Report::Established(agreed(suite)));
         client.wait_for("Protocol version: DTLSv1.2");
@@ -126,7 +140,7 @@ fn s_client_speaks_with_our_server() {
 #[test]
 fn our_server_refuses_s_client_with_a_wrong_key_or_identity() {
     for (identity, key) in [(IDENTITY, "wrong"), ("stranger", KEY)] {
-        let server = Server::start(dtls_psk::CipherSuite::ALL, psk());
+        let server = Server::start(CipherSuite::ALL, psk());
         let client = Peer::spawn(s_client(server.address, CCM_8, identity, key).arg("-brief"));
         // Its second flight, a second after the first, is answered.
         assert_eq!(server.next(), Report::Failed(Error::AuthenticationFailed));

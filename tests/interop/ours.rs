@@ -63,6 +63,9 @@ fn example(name: &str) -> Command {
         let mut build = Command::new(env!("CARGO"));
         build.args(["build", "--quiet", "--examples"]);
         build.args(["--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")]);
+        if cfg!(feature = "x25519") {
+            build.args(["--features", "x25519"]);
+        }
         if profile.ends_with("release") {
             build.arg("--release");
         }

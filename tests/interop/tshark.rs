@@ -3,6 +3,8 @@
 
 use std::fmt::Write;
 
+use dtls_psk::CipherSuite;
+
 use crate::{
     ours,
     peers::{Ended, Peer, Scratch, program},
@@ -134,6 +136,41 @@ fn must_show_put(seen: &[Seen], suite: Suite) {
     let finished = seen.iter().skip_while(|seen| seen.suite.is_none()).skip(1);
     for seen in finished {
         assert!(seen.record_versions.split(',').all(|version| version == "0xfefd"), "{seen:?}");
+    }
+}
+
+/// The capture with another suite in the ServerHello.
+fn disguise(mut passed: Vec<Datagram>, from: u16, to: u16) -> Vec<Datagram> {
+    // Headers of record and message, version, random, an empty session id.
+    const SUITE: std::ops::Range<usize> = 13 + 12 + 2 + 32 + 1..13 + 12 + 2 + 32 + 1 + 2;
+    let mut hellos = passed.iter_mut().filter(|datagram| !datagram.from_client && datagram.bytes[13] == 2);
+    let hello = hellos.next().expect("a ServerHello");
+    assert_eq!(hello.bytes[SUITE], from.to_be_bytes());
+    hello.bytes[SUITE].copy_from_slice(&to.to_be_bytes());
+    passed
+}
+
+/// Wireshark 4.0 knows the ECDHE_PSK suites of RFC 8442 by name, and has no cipher for them. With the key log, it can open
+/// their records when it takes them for the plain suite with the same cipher. It looks into the hellos either way, and into
+/// the keys themselves in neither.
+#[test]
+fn our_programs_with_ephemeral_keys() {
+    // In the order of the plain ones; none without the feature.
+    let suites = CipherSuite::ALL.iter().filter(|suite| suite.has_forward_secrecy());
+    for (ours, plain) in suites.zip(SUITES) {
+        let suite = Suite { name: ours.name(), ours: *ours, number: ours.number(), ..plain };
+        let key_log = Scratch::new("keys.log");
+        let server = ours::server(&[]);
+        let relay = Relay::new(server.address, FAIR);
+        let options = ["-m", "put", "-e", "1", "--suite", suite.name, "--keylog", key_log.path()];
+        let put = ours::client(relay.address, "/led", &options);
+        assert!(put.status.success(), "{put}");
+        put.must_say(&ours::agreed(suite));
+        server.wait_for_session(suite);
+        let passed = relay.record().passed;
+        let named = judge(&passed, &key_log);
+        assert_eq!(named.iter().filter_map(|seen| seen.suite).collect::<Vec<_>>(), [suite.number]);
+        must_show_put(&judge(&disguise(passed, suite.number, plain.number), &key_log), plain);
     }
 }
 

@@ -2,7 +2,7 @@
 //! nothing is drawn or kept.
 
 use rand_core::TryCryptoRng;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroize;
 
 use crate::error::{Error, PeerMisbehaved};
 
@@ -12,17 +12,25 @@ pub const POINT_LEN: usize = if cfg!(feature = "x25519") { 32 } else { 0 };
 /// A public key.
 pub type Point = [u8; POINT_LEN];
 
+/// A secret key, or what both sides compute.
+#[cfg(feature = "x25519")]
+pub type Secret = zeroize::Zeroizing<[u8; POINT_LEN]>;
+
+/// Nothing, with nothing to do when it is dropped.
+#[cfg(not(feature = "x25519"))]
+pub type Secret = [u8; POINT_LEN];
+
 /// One side's key of one handshake. The secret is wiped once it has been used, or is not needed after all; the public key may
 /// have to be sent again.
 pub struct KeyShare {
-    secret: Zeroizing<[u8; POINT_LEN]>,
+    secret: Secret,
     public: Point,
 }
 
 impl KeyShare {
     /// Draws the secret key, if it is `wanted`. The public one is computed when it is [needed](Self::begin).
     pub fn draw<R: TryCryptoRng + ?Sized>(wanted: bool, rng: &mut R) -> Result<Self, Error> {
-        let mut secret = Zeroizing::new([0; POINT_LEN]);
+        let mut secret = Secret::from([0; POINT_LEN]);
         if wanted {
             rng.try_fill_bytes(secret.as_mut()).map_err(|_| Error::RandomFailed)?;
         }
@@ -43,8 +51,8 @@ impl KeyShare {
     ///
     /// # Errors
     /// A public key of small order, with which anyone could compute it (RFC 8422 §5.11).
-    pub fn agree(&mut self, peer: &Point) -> Result<Zeroizing<[u8; POINT_LEN]>, Error> {
-        let shared = Zeroizing::new(multiply(&self.secret, peer));
+    pub fn agree(&mut self, peer: &Point) -> Result<Secret, Error> {
+        let shared = Secret::from(multiply(&self.secret, peer));
         self.wipe();
         if crate::crypto::equal(shared.as_ref(), &[0; POINT_LEN]) {
             return Err(PeerMisbehaved::WeakKeyShare.into());
@@ -54,7 +62,9 @@ impl KeyShare {
 
     /// Wipes the secret key, where none is needed.
     pub fn wipe(&mut self) {
-        self.secret.zeroize();
+        if cfg!(feature = "x25519") {
+            self.secret.zeroize();
+        }
     }
 }
 
@@ -90,7 +100,7 @@ pub(crate) mod tests {
             "5dab087e624a8a4b79e17f8b83800ee66f3bb1292618b6fd1c2f8b27ff88e0eb",
         ]
         .map(|secret| {
-            let mut share = KeyShare { secret: Zeroizing::new(key(secret)), public: [0; 32] };
+            let mut share = KeyShare { secret: Secret::from(key(secret)), public: [0; 32] };
             share.begin();
             share
         })
@@ -152,7 +162,7 @@ pub(crate) mod tests {
             for top_bit in [0, 0x80] {
                 let mut point = point;
                 point[31] |= top_bit;
-                let mut share = KeyShare { secret: Zeroizing::new([0x42; 32]), public: [0; 32] };
+                let mut share = KeyShare { secret: Secret::from([0x42; 32]), public: [0; 32] };
                 assert_eq!(share.agree(&point).err(), Some(PeerMisbehaved::WeakKeyShare.into()), "{point:?}");
                 assert_eq!(*share.secret, [0; 32], "wiped");
             }

@@ -317,7 +317,7 @@ impl Core {
                 // A hint helps to choose among several identities. This client has one, and knows it (RFC 4279 §5.2).
                 let with_params = seen.agreed.suite.has_forward_secrecy();
                 let params = ServerKeyExchange::parse(message.body, with_params)?.params;
-                seen.point = params.map(point_on_our_group).transpose()?;
+                seen.point = params.filter(|_| with_params).map(point_on_our_group).transpose()?;
                 seen.server_key_exchange_seen = true;
                 self.add_to_transcript(message);
             }
@@ -327,7 +327,11 @@ impl Core {
                 }
                 let ServerHelloSeen { agreed, peer_connection_id, ticket_awaited, point, .. } = *seen;
                 self.add_to_transcript(message);
-                let premaster = self.agree(&agreed, psk, point)?;
+                let premaster = if agreed.suite.has_forward_secrecy() {
+                    self.agree(psk, point)?
+                } else {
+                    PremasterSecret::psk(psk.key())
+                };
                 let pending = self.exchange_keys(context, &premaster, agreed, peer_connection_id, now)?;
                 self.state = State::ClientAwaitsFinished(Pending { ticket_awaited, ..pending });
             }
@@ -402,20 +406,13 @@ impl Core {
         Ok(())
     }
 
-    /// What the master secret comes from.
-    fn agree(
-        &mut self,
-        agreed: &Agreed,
-        psk: &Psk<'_>,
-        point: Option<Point>,
-    ) -> Result<PremasterSecret, Error> {
-        if !agreed.suite.has_forward_secrecy() {
-            return Ok(PremasterSecret::psk(psk.key()));
-        }
+    /// What the master secret comes from in a suite with ephemeral keys.
+    fn agree(&mut self, psk: &Psk<'_>, point: Option<Point>) -> Result<PremasterSecret, Error> {
         // Such a suite is nothing without the server's ephemeral key.
         let point = point.ok_or(PeerMisbehaved::UnexpectedMessage)?;
         self.key_share.begin();
-        Ok(PremasterSecret::ecdhe_psk(&*self.key_share.agree(&point)?, psk.key()))
+        let shared = self.key_share.agree(&point)?;
+        Ok(PremasterSecret::ecdhe_psk(&shared, psk.key()))
     }
 
     /// Answers the ServerHelloDone: ClientKeyExchange, ChangeCipherSpec, Finished.

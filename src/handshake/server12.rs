@@ -400,8 +400,11 @@ impl Core {
         });
         let key = key.get(..key_len).unwrap_or_default();
 
-        let premaster = match point {
-            Some(point) => PremasterSecret::ecdhe_psk(&*self.key_share.agree(&point)?, key),
+        let premaster = match point.filter(|_| with_point) {
+            Some(point) => {
+                let shared = self.key_share.agree(&point)?;
+                PremasterSecret::ecdhe_psk(&shared, key)
+            }
             None => PremasterSecret::psk(key),
         };
         let master = MasterSecret::derive(context, agreed, &premaster, &self.transcript);

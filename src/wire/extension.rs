@@ -142,11 +142,11 @@ impl<'a> Extensions<'a> {
                 w.u16(MAX_FRAGMENT_LENGTH)?;
                 w.vec16(&[length.number()])?;
             }
-            if let Some(groups) = self.supported_groups {
+            if let Some(groups) = self.supported_groups.filter(|_| cfg!(feature = "x25519")) {
                 w.u16(SUPPORTED_GROUPS)?;
                 w.nested16(|w| w.vec16(groups))?;
             }
-            if self.ec_point_formats {
+            if self.ec_point_formats && cfg!(feature = "x25519") {
                 w.u16(EC_POINT_FORMATS)?;
                 w.vec16(&[1, UNCOMPRESSED])?;
             }

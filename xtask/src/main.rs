@@ -3,6 +3,7 @@
 mod check;
 mod fuzz;
 mod packages;
+mod peers;
 mod step;
 mod test;
 mod thumb;

@@ -3,6 +3,7 @@
 use crate::{
     check, fuzz,
     packages::{self, INTEROP},
+    peers,
     step::{Result, Steps, cargo, run},
 };
 
@@ -12,6 +13,7 @@ const BOARD_ONLY: &[&str] = &["defmt", "embassy-time"];
 /// Every test there is.
 pub fn all(steps: &mut Steps) -> Result {
     packages::ensure(steps, INTEROP)?;
+    peers::build(steps)?;
     let features = check::features()?
         .into_iter()
         .filter(|feature| !BOARD_ONLY.contains(&feature.as_str()))
@@ -25,5 +27,8 @@ pub fn all(steps: &mut Steps) -> Result {
 /// Only those against real peers.
 pub fn interop(steps: &mut Steps, filter: Option<&str>) -> Result {
     packages::ensure(steps, INTEROP)?;
-    steps.step("interop tests", || run(cargo().args(["test", "--test", "interop"]).args(filter)))
+    peers::build(steps)?;
+    steps.step("interop tests", || {
+        run(cargo().args(["test", "--features", "x25519", "--test", "interop"]).args(filter))
+    })
 }

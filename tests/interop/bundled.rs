@@ -15,14 +15,14 @@ use crate::{
 /// Keys of up to 16 bytes are all that tinydtls takes.
 const SHORT_KEY: &str = "sixteen bytes ok";
 
-struct Library {
+pub struct Library {
     name: &'static str,
     key: &'static str,
     suites: &'static [Suite],
 }
 
-const MBEDTLS: Library = Library { name: "mbedtls", key: KEY, suites: &SUITES };
-const WOLFSSL: Library = Library { name: "wolfssl", key: KEY, suites: &SUITES };
+pub const MBEDTLS: Library = Library { name: "mbedtls", key: KEY, suites: &SUITES };
+pub const WOLFSSL: Library = Library { name: "wolfssl", key: KEY, suites: &SUITES };
 const TINYDTLS: Library = Library { name: "tinydtls", key: SHORT_KEY, suites: &[CCM_8] };
 const ALL: [Library; 3] = [MBEDTLS, WOLFSSL, TINYDTLS];
 
@@ -46,7 +46,7 @@ impl Library {
         Peer::spawn(command.args(arguments))
     }
 
-    fn server_with_key(&self, suite: Suite, key: (&str, &str), arguments: &[&str]) -> (Peer, SocketAddr) {
+    pub fn server_with_key(&self, suite: Suite, key: (&str, &str), arguments: &[&str]) -> (Peer, SocketAddr) {
         let peer = self.with_key(&["server"], suite, key, arguments);
         let line = peer.wait_for("ready ");
         let port: u16 = line.trim_start_matches("ready ").trim().parse().expect("its port");
@@ -61,7 +61,7 @@ impl Library {
         self.client_with_key(server, suite, (IDENTITY, self.key), arguments)
     }
 
-    fn client_with_key(
+    pub fn client_with_key(
         &self,
         server: SocketAddr,
         suite: Suite,

@@ -20,9 +20,9 @@ fn priority(suite: Suite) -> String {
 }
 
 /// A running `gnutls-serv`.
-struct Serv {
+pub struct Serv {
     peer: Peer,
-    address: SocketAddr,
+    pub address: SocketAddr,
     _keys: Scratch,
 }
 
@@ -32,7 +32,7 @@ fn serv(suite: Suite, identity: &str, key: &str) -> Serv {
 }
 
 /// The same with further arguments.
-fn serv_with(suite: Suite, identity: &str, key: &str, arguments: &[&str]) -> Serv {
+pub fn serv_with(suite: Suite, identity: &str, key: &str, arguments: &[&str]) -> Serv {
     let port = free_ports(1);
     let keys = Scratch::with("keys", format!("{identity}:{}\n", hex(key)));
     let mut command = program("gnutls-serv");
@@ -46,7 +46,7 @@ fn serv_with(suite: Suite, identity: &str, key: &str, arguments: &[&str]) -> Ser
     Serv { peer, address, _keys: keys }
 }
 
-fn cli(server: SocketAddr, suite: Suite, identity: &str, key: &str) -> Command {
+pub fn cli(server: SocketAddr, suite: Suite, identity: &str, key: &str) -> Command {
     let mut command = program("gnutls-cli");
     command.args(["--udp", "--port", &server.port().to_string()]);
     command.args(["--pskusername", identity, "--pskkey", &hex(key)]);

@@ -4,6 +4,7 @@
 mod bundled;
 mod control;
 mod driver;
+mod fragments;
 mod gnutls;
 mod libcoap;
 mod openssl;

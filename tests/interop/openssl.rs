@@ -35,7 +35,7 @@ fn s_server(suite: Suite, identity: &str, key: &str) -> (Peer, SocketAddr) {
 }
 
 /// The same with further arguments.
-fn s_server_with(suite: Suite, identity: &str, key: &str, arguments: &[&str]) -> (Peer, SocketAddr) {
+pub fn s_server_with(suite: Suite, identity: &str, key: &str, arguments: &[&str]) -> (Peer, SocketAddr) {
     let address = SocketAddr::from(([127, 0, 0, 1], free_ports(1)));
     let mut command = program("openssl");
     command.args(["s_server", "-dtls1_2", "-accept", &address.to_string()]);

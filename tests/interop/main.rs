@@ -6,6 +6,7 @@ mod control;
 mod driver;
 mod gnutls;
 mod libcoap;
+mod matrix;
 mod openssl;
 mod ours;
 mod peers;

@@ -6,6 +6,7 @@ use dtls_psk::{CipherSuite, Config, Error, MaxFragmentLength, MemoryCache, Psk};
 
 use crate::{
     driver::{Client, Report, Server},
+    matrix::works,
     openssl::{agreed, impatient, resumed},
     peers::{IDENTITY, KEY, Peer, hex},
     relay::{Relay, Weather},
@@ -92,6 +93,7 @@ fn our_client_speaks_with_their_servers() {
             talk(&mut client);
             client.close();
             server.wait_for("closed");
+            works(library.name, "client", *suite, "handshake and data");
         }
     }
 }
@@ -108,6 +110,7 @@ fn their_clients_speak_with_our_server() {
             client.wait_for("data PING");
             client.write(b"!close\n");
             assert_eq!(server.next(), Report::Closed);
+            works(library.name, "server", *suite, "handshake and data");
         }
     }
 }
@@ -120,6 +123,7 @@ fn our_server_refuses_wrong_keys_and_identities() {
             let client = library.client_with_key(server.address, CCM_8, (identity, key), &[]);
             assert_eq!(server.next(), Report::Failed(Error::AuthenticationFailed), "{}", library.name);
             assert!(!client.has_said("established"));
+            works(library.name, "server", CCM_8, "wrong key, unknown identity");
         }
     }
 }
@@ -131,6 +135,7 @@ fn our_client_gives_up_on_wrong_keys() {
         let (config, psk) = (impatient(), library.psk());
         assert!(Client::connect(address, &config, &psk).is_err(), "{}", library.name);
         assert!(!server.has_said("established"), "{}", server.shown());
+        works(library.name, "client", CCM_8, "wrong key, unknown identity");
     }
 }
 
@@ -157,6 +162,7 @@ fn connection_ids_with_their_servers() {
             client.rebind();
             talk(&mut client);
             client.close();
+            works(library.name, "client", CCM_8, "connection IDs, address change");
         }
     }
 }
@@ -179,6 +185,7 @@ fn connection_ids_with_their_clients() {
                 assert_eq!(server.next(), Report::Data(last.into()), "{}", library.name);
                 client.wait_for(answer);
             }
+            works(library.name, "server", CCM_8, "connection IDs, address change");
         }
     }
 }
@@ -198,6 +205,8 @@ fn resumption_with_their_servers() {
             talk(&mut client);
             client.close();
         }
+        let by = if arguments[1] == "1" { "resumption by ticket" } else { "resumption by id" };
+        works(library.name, "client", CCM_8, by);
     }
 }
 
@@ -216,6 +225,7 @@ fn resumption_with_their_clients() {
         client.write(b"ping\n");
         assert_eq!(server.next(), Report::Data(b"ping".into()));
         client.wait_for("data PING");
+        works(library.name, "server", CCM_8, "resumption by id");
     }
 }
 
@@ -237,6 +247,8 @@ fn short_records() {
         client.write(b"ping\n");
         assert_eq!(server.next(), Report::Data(b"ping".into()));
         client.wait_for("data PING");
+        works(library.name, "client", CCM_8, "max_fragment_length");
+        works(library.name, "server", CCM_8, "max_fragment_length");
     }
 }
 
@@ -257,6 +269,8 @@ fn forward_secrecy_with_wolfssl() {
     client.write(b"ping\n");
     assert_eq!(server.next(), Report::Data(b"ping".into()));
     client.wait_for("data PING");
+    works("wolfssl", "client", ECDHE_GCM, "handshake and data");
+    works("wolfssl", "server", ECDHE_GCM, "handshake and data");
 }
 
 /// A network that loses every fifth datagram, and doubles and swaps others.
@@ -276,5 +290,7 @@ fn through_a_lossy_relay() {
         let relay = Relay::new(server.address, weather(seed + 10));
         let _client = library.client(relay.address, CCM_8, &[]);
         assert_eq!(server.next(), Report::Established(agreed(CCM_8)), "{}", library.name);
+        works(library.name, "client", CCM_8, "20 % loss");
+        works(library.name, "server", CCM_8, "20 % loss");
     }
 }

@@ -6,6 +6,7 @@ use dtls_psk::{CipherSuite, Config, Error, MemoryCache, Psk};
 
 use crate::{
     driver::{Client, Report, Server},
+    matrix::works,
     openssl::{agreed, impatient, psk, resumed},
     peers::{IDENTITY, KEY, Peer, Scratch, free_ports, hex, program},
     suite::{CCM_8, GCM, SUITES, Suite},
@@ -68,6 +69,7 @@ fn our_client_speaks_with_gnutls_serv() {
             assert_eq!(client.next(), Report::Data(line.into()));
         }
         client.close();
+        works("gnutls", "client", suite, "handshake and data");
     }
 }
 
@@ -86,6 +88,7 @@ fn gnutls_cli_speaks_with_our_server() {
         client.wait_for("PING");
         client.close_input();
         assert_eq!(server.next(), Report::Closed);
+        works("gnutls", "server", suite, "handshake and data");
     }
 }
 
@@ -146,6 +149,9 @@ fn our_client_resumes_with_gnutls_serv() {
                 assert_eq!(client.next(), Report::Data(b"ping\n".into()));
                 client.close();
             }
+            if by == "id" {
+                works("gnutls", "client", suite, "resumption by id");
+            }
         }
     }
 }
@@ -166,6 +172,7 @@ fn gnutls_cli_resumes_with_our_server() {
         client.write(b"ping\n");
         assert_eq!(server.next(), Report::Data(b"ping\n".into()));
         client.wait_for("PING");
+        works("gnutls", "server", suite, "resumption by id");
     }
 }
 
@@ -186,5 +193,6 @@ fn record_sizes_with_gnutls() {
         echoed.extend(piece);
     }
     assert_eq!(echoed, [b'x'; 600]);
+    works("gnutls", "client", CCM_8, "record_size_limit");
     client.close();
 }

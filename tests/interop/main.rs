@@ -7,6 +7,7 @@ mod driver;
 mod fragments;
 mod gnutls;
 mod libcoap;
+mod matrix;
 mod openssl;
 mod ours;
 mod peers;

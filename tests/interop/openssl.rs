@@ -6,6 +6,7 @@ use dtls_psk::{AlertDescription, Config, Error, MemoryCache, Psk};
 
 use crate::{
     driver::{Agreed, Client, Report, Server},
+    matrix::works,
     peers::{Ended, IDENTITY, KEY, Peer, Scratch, free_ports, hex, program},
     suite::{CCM_8, GCM, SUITES, Suite},
 };
@@ -91,6 +92,7 @@ fn our_client_speaks_with_s_server() {
         client.close();
         // Said on close_notify.
         server.wait_for("DONE");
+        works("openssl", "client", suite, "handshake and data");
     }
 }
 
@@ -120,6 +122,7 @@ fn s_client_speaks_with_our_server() {
         client.wait_for("PING");
         client.write(b"Q\n");
         assert_eq!(server.next(), Report::Closed);
+        works("openssl", "server", suite, "handshake and data");
     }
 }
 
@@ -131,6 +134,7 @@ fn our_server_refuses_s_client_with_a_wrong_key_or_identity() {
         // Its second flight, a second after the first, is answered.
         assert_eq!(server.next(), Report::Failed(Error::AuthenticationFailed));
         client.wait().must_say("alert decrypt error").must_not_say("ESTABLISHED");
+        works("openssl", "server", CCM_8, "wrong key, unknown identity");
     }
 }
 
@@ -184,6 +188,7 @@ fn our_client_resumes_with_s_server() {
                 server.wait_for_count("DONE", round + 1);
             }
             assert_eq!(server.count("Reused session-id"), 2, "by {by}:\n{}", server.shown());
+            works("openssl", "client", suite, &format!("resumption by {by}"));
         }
     }
 }
@@ -213,5 +218,6 @@ fn s_client_resumes_with_our_server() {
             assert_eq!(server.next(), Report::Closed);
             client.wait();
         }
+        works("openssl", "server", suite, "resumption by id");
     }
 }

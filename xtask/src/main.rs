@@ -2,6 +2,7 @@
 
 mod check;
 mod fuzz;
+mod matrix;
 mod packages;
 mod peers;
 mod step;

@@ -1,7 +1,7 @@
 //! The tests: `cargo test`, with the peers that the interop tests speak with.
 
 use crate::{
-    check, fuzz,
+    check, fuzz, matrix,
     packages::{self, INTEROP},
     peers,
     step::{Result, Steps, cargo, run},
@@ -19,7 +19,10 @@ pub fn all(steps: &mut Steps) -> Result {
         .filter(|feature| !BOARD_ONLY.contains(&feature.as_str()))
         .collect::<Vec<_>>()
         .join(",");
-    steps.step("tests", || run(cargo().args(["test", "--workspace", "--features", &features])))?;
+    matrix::clear()?;
+    let outcome = steps.step("tests", || run(cargo().args(["test", "--workspace", "--features", &features])));
+    matrix::print()?;
+    outcome?;
     // A workspace of its own, whose flags are in its own folder.
     steps.step("tests of the fuzz targets", || run(cargo().arg("test").current_dir(fuzz::FOLDER)))
 }
@@ -28,7 +31,10 @@ pub fn all(steps: &mut Steps) -> Result {
 pub fn interop(steps: &mut Steps, filter: Option<&str>) -> Result {
     packages::ensure(steps, INTEROP)?;
     peers::build(steps)?;
-    steps.step("interop tests", || {
+    matrix::clear()?;
+    let outcome = steps.step("interop tests", || {
         run(cargo().args(["test", "--features", "x25519", "--test", "interop"]).args(filter))
-    })
+    });
+    matrix::print()?;
+    outcome
 }

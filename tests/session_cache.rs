@@ -1,0 +1,77 @@
+//! Where sessions are kept: what is forgotten when, and caches that fail.
+#![cfg(feature = "resumption")]
+
+mod support;
+
+use std::time::Duration;
+
+use dtls_psk::{Config, MAX_RESUMABLE_LEN, MemoryCache, ResumableSession, SessionCache};
+
+use support::raw::RawClient;
+use support::resumed::*;
+use support::world::{Small, leak, path, psk};
+use support::{IDENTITY, KEY};
+
+/// The cache itself: its size, its lifetime, and sessions as bytes.
+#[test]
+fn the_cache() {
+    let (servers, clients) = (cache(), leak(MemoryCache::<1>::with_lifetime(Duration::from_secs(100))));
+    let mut world = Small::with_config(22, with(servers));
+    let config = Config::coap().with_resumption(clients);
+    let mut resumed = Vec::new();
+    for (at, pause) in [0, 99, 101, 0].into_iter().enumerate() {
+        world.run_for(Duration::from_secs(pause));
+        let client = world.client_with(config, psk(IDENTITY, KEY), path(at));
+        world.run_for(Duration::from_millis(100));
+        resumed.push(world.clients[client].connection.peer().unwrap().resumed);
+    }
+    assert_eq!(resumed, [false, true, false, true]);
+
+    let mut copies = Vec::new();
+    clients.last(world.now, &mut |session| copies.push(session.clone()));
+    let session = &copies[0];
+    assert_eq!((session.identity(), session.session_id().len()), (IDENTITY, 32));
+    assert!(
+        !format!("{session:?}").contains(char::is_numeric) || format!("{session:?}").contains("Aes128Ccm8")
+    );
+    let mut bytes = [0; MAX_RESUMABLE_LEN];
+    let len = session.to_bytes(&mut bytes).unwrap();
+    let read = ResumableSession::from_bytes(&bytes[..len]).unwrap();
+    assert_eq!(
+        (read.identity(), read.session_id(), read.tag()),
+        (IDENTITY, session.session_id(), session.tag())
+    );
+    for short in 0..len {
+        assert!(ResumableSession::from_bytes(&bytes[..short]).is_err());
+        assert!(session.to_bytes(&mut [0; MAX_RESUMABLE_LEN][..short]).is_err());
+    }
+    assert!(ResumableSession::from_bytes(&[&bytes[..len], &[0]].concat()).is_err());
+    // Of five sessions, a cache of four keeps the last.
+    let small = cache();
+    let mut ids = Vec::new();
+    for at in 0..5_u64 {
+        let mut world = Small::with_config(23 + at, with(small));
+        world.now = world.now + Duration::from_secs(at);
+        let mut raw = RawClient::new(IDENTITY, KEY, at);
+        let flight = ask(&mut world, &mut raw, 0);
+        ids.push(RawClient::session_id_of(&flight));
+        raw.take_server_flight(&flight);
+        raw.exchange_keys();
+        let flight = raw.key_flight();
+        world.hit(path(0), &flight);
+    }
+    let there: Vec<bool> = ids
+        .iter()
+        .map(|id| {
+            let mut found = false;
+            small.get(id, world.now, &mut |_| found = true);
+            found
+        })
+        .collect();
+    assert_eq!(there, [false, true, true, true, true]);
+    // One that is asked while it lends says nothing, and does not fail.
+    small.last(world.now, &mut |session| {
+        small.put(session, world.now);
+        small.forget(session.tag());
+    });
+}

@@ -75,3 +75,24 @@ fn the_cache() {
         small.forget(session.tag());
     });
 }
+
+/// The key that counts is the one that the session was made with, not the one that the store has by the end of the handshake.
+#[test]
+fn a_key_that_changes_during_the_handshake() {
+    let mut world = Small::with_config(50, with(cache()));
+    let mut raw = RawClient::new(IDENTITY, KEY, 50);
+    let flight = ask(&mut world, &mut raw, 0);
+    let id = RawClient::session_id_of(&flight);
+    raw.take_server_flight(&flight);
+    raw.exchange_keys();
+    let (key_exchange, change) = (raw.key_exchange_record(), raw.change_cipher_spec_record());
+    world.hit(path(0), &[key_exchange, change].concat());
+    world.keys.take_out(IDENTITY);
+    world.keys.add(psk(IDENTITY, b"the next key"));
+    let finished = raw.finished_record();
+    let last = world.hit(path(0), &finished);
+    raw.take_last_flight(&last);
+    let mut again = asking_for(&id, 51);
+    let flight = ask(&mut world, &mut again, 1);
+    assert!(is_full(&flight, &id), "it was made with the key of before");
+}

@@ -317,7 +317,8 @@ impl Core {
                 self.add_to_transcript(message);
                 let premaster = self.agree(&agreed, psk, point)?;
                 let pending = self.exchange_keys(context, &premaster, agreed, peer_connection_id, now)?;
-                self.state = State::ClientAwaitsFinished(Pending { ticket_awaited, ..pending });
+                let tag = pending.master.tag(context.config, &pending.agreed, psk.key());
+                self.state = State::ClientAwaitsFinished(Pending { ticket_awaited, tag, ..pending });
             }
             (State::ClientAwaitsFinished(pending), HandshakeType::NewSessionTicket)
                 if pending.ticket_awaited =>
@@ -345,7 +346,7 @@ impl Core {
                     }
                 });
                 let identity = Identity::new(psk.identity()).ok_or(Error::IdentityTooLong)?;
-                pending.keep(context.config, identity, None, psk.key(), now);
+                pending.keep(context.config, identity, None, now);
                 let established = pending.establish(identity, None, last_flight);
                 self.state = State::OVER;
                 return Ok(Some(established));

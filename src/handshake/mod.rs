@@ -39,7 +39,7 @@ use crate::error::{Error, PeerMisbehaved};
 use crate::log::debug;
 use crate::psk::{Identity, Psk, PskStore};
 use crate::record::{Dropped, Opened, PlainWriter, ReadState, WriteState};
-use crate::resumption::{ResumptionTag, Ticket};
+use crate::resumption::{ResumableSession, ResumptionTag, Ticket};
 use crate::stats::Stats;
 use crate::time::Instant;
 use crate::wire::Reader;
@@ -165,6 +165,7 @@ struct Pending {
     /// Whether a server has announced a ticket, and has yet to send it.
     ticket_awaited: bool,
     ticket: Ticket,
+    /// Names the session, and the key that it was made with: the key store may have another one by the end of the handshake.
     tag: ResumptionTag,
 }
 
@@ -530,17 +531,28 @@ impl Pending {
         }
     }
 
-    /// Keeps the session for the next handshake, if there is where to. `psk` is the key that has been proven.
-    fn keep(&mut self, config: &Config<'_>, identity: Identity, host: Option<u16>, psk: &[u8], now: Instant) {
-        let Some(cache) = config.resumption() else { return };
+    /// Keeps the session for the next handshake, if there is where to.
+    fn keep(&mut self, config: &Config<'_>, identity: Identity, host: Option<u16>, now: Instant) {
+        let Some(cache) = config.resumption().filter(|_| !self.tag.is_empty()) else { return };
+        let Agreed { session_id, suite, .. } = self.agreed;
         // One that was resumed is there already, unless it has a new ticket.
         if self.resumed && self.ticket.is_empty() {
             return;
         }
-        if let Some(session) = self.master.resumable(&self.agreed, identity, host, psk, self.ticket) {
-            self.tag = session.tag;
-            cache.put(&session, now);
+        if session_id.is_empty() && self.ticket.is_empty() {
+            self.tag = ResumptionTag::EMPTY;
+            return;
         }
+        let session = ResumableSession {
+            session_id,
+            ticket: self.ticket,
+            master: self.master.secret(),
+            suite,
+            identity,
+            host,
+            tag: self.tag,
+        };
+        cache.put(&session, now);
     }
 
     /// Makes the current states of the pending ones. These are copies: the originals are wiped where they lie, when the

@@ -13,7 +13,7 @@ use crate::crypto::key_share::KeyShare;
 use crate::error::{Error, PeerMisbehaved};
 use crate::log::warning;
 use crate::psk::{self, HostLookup, Identity, MAX_KEY_LEN, PskStore};
-use crate::resumption::{ResumableSession, TlsSessionId, draw_session_id};
+use crate::resumption::{ResumableSession, ResumptionTag, TlsSessionId, draw_session_id};
 use crate::time::Instant;
 use crate::wire::client_hello::ClientHello;
 use crate::wire::client_key_exchange::ClientKeyExchange;
@@ -327,12 +327,13 @@ impl Core {
                 let HelloSeen { agreed, peer_connection_id, answer, ref dummy } = *seen;
                 let dummy = dummy.clone();
                 self.add_to_transcript(message);
-                let (master, identity, known) =
+                let (master, identity, known, tag) =
                     self.look_up_key(context, store, &agreed, answer.host, &dummy, message)?;
+                let pending = Pending::new(Side::Server, agreed, peer_connection_id, master);
                 self.state = State::ServerAwaitsFinished(KeyExchangeSeen {
                     answer,
                     identity,
-                    pending: Pending::new(Side::Server, agreed, peer_connection_id, master),
+                    pending: Pending { tag, ..pending },
                     known,
                     proof: Proof::Awaited,
                 });
@@ -355,12 +356,7 @@ impl Core {
                     verify_data: master.verify_data(Side::Server, &self.transcript),
                 });
                 let (identity, host) = (seen.identity, seen.answer.host);
-                if context.config.resumption().is_some() {
-                    let pending = &mut seen.pending;
-                    store.with_host_key(host, identity.as_bytes(), &mut |key| {
-                        pending.keep(context.config, identity, host, key, now);
-                    });
-                }
+                seen.pending.keep(context.config, identity, host, now);
                 let established = seen.pending.establish(identity, host, last_flight);
                 self.state = State::OVER;
                 return Ok(Some(established));
@@ -370,8 +366,9 @@ impl Core {
         Ok(None)
     }
 
-    /// Derives the master secret from the ClientKeyExchange, with the identity and whether there is such a one. An unknown
-    /// identity goes on under a key that nobody knows, so that it looks like a wrong key (RFC 4279 §2).
+    /// Derives the master secret from the ClientKeyExchange, with the identity, whether there is such a one, and the
+    /// session's tag. An unknown identity goes on under a key that nobody knows, so that it looks like a wrong key (RFC 4279
+    /// §2).
     fn look_up_key(
         &mut self,
         context: &Context<'_>,
@@ -380,7 +377,7 @@ impl Core {
         host: Option<u16>,
         dummy: &[u8; RANDOM_LEN],
         message: &Message<'_>,
-    ) -> Result<(MasterSecret, Identity, bool), Error> {
+    ) -> Result<(MasterSecret, Identity, bool, ResumptionTag), Error> {
         let with_point = agreed.suite.has_forward_secrecy();
         let ClientKeyExchange { psk_identity, point } = ClientKeyExchange::parse(message.body, with_point)?;
         let identity = Identity::new(psk_identity);
@@ -403,6 +400,7 @@ impl Core {
             None => PremasterSecret::psk(key),
         };
         let master = MasterSecret::derive(context, agreed, &premaster, &self.transcript);
-        Ok((master, identity.unwrap_or(Identity::EMPTY), known))
+        let tag = master.tag(context.config, agreed, key);
+        Ok((master, identity.unwrap_or(Identity::EMPTY), known, tag))
     }
 }

@@ -13,6 +13,7 @@ use crate::env::cap;
 use crate::error::Error;
 use crate::psk::{Identity, MAX_IDENTITY_LEN};
 use crate::time::Instant;
+use crate::wire::max_fragment_length::MaxFragmentLength;
 use crate::wire::{InvalidMessage, Reader, Writer};
 
 /// Longest session id in bytes (RFC 5246 §7.4.1.2).
@@ -30,6 +31,7 @@ pub(crate) const TAG_LEN: usize = if cfg!(feature = "resumption") { 8 } else { 0
 pub const MAX_RESUMABLE_LEN: usize = 1
     + 2
     + MASTER_SECRET_LEN
+    + 1
     + 3
     + (1 + MAX_SESSION_ID_LEN)
     + (1 + MAX_TICKET_LEN)
@@ -67,6 +69,7 @@ pub struct ResumableSession {
     pub(crate) ticket: Ticket,
     pub(crate) master: Zeroizing<[u8; MASTER_SECRET_LEN]>,
     pub(crate) suite: CipherSuite,
+    pub(crate) max_fragment_length: Option<MaxFragmentLength>,
     pub(crate) identity: Identity,
     pub(crate) host: Option<u16>,
     pub(crate) tag: ResumptionTag,
@@ -113,6 +116,7 @@ impl ResumableSession {
             w.u8(VERSION)?;
             w.u16(self.suite.number())?;
             w.bytes(self.master.as_ref())?;
+            w.u8(self.max_fragment_length.map_or(0, MaxFragmentLength::number))?;
             w.u8(self.host.is_some().into())?;
             w.u16(self.host.unwrap_or(0))?;
             w.vec8(self.session_id.as_bytes())?;
@@ -135,6 +139,10 @@ impl ResumableSession {
         }
         let suite = CipherSuite::from_number(r.u16()?).ok_or(InvalidMessage::IllegalValue)?;
         let master = Zeroizing::new(r.array()?);
+        let max_fragment_length = match r.u8()? {
+            0 => None,
+            number => Some(MaxFragmentLength::from_number(number).ok_or(InvalidMessage::IllegalValue)?),
+        };
         let has_host = r.u8()? != 0;
         let host = Some(r.u16()?).filter(|_| has_host);
         let session_id = TlsSessionId::new(r.vec8()?).ok_or(InvalidMessage::IllegalLength)?;
@@ -142,7 +150,7 @@ impl ResumableSession {
         let identity = Identity::new(r.vec8()?).ok_or(InvalidMessage::IllegalLength)?;
         let tag = ResumptionTag::new(r.vec8()?).ok_or(InvalidMessage::IllegalLength)?;
         r.finish()?;
-        Ok(Self { session_id, ticket, master, suite, identity, host, tag })
+        Ok(Self { session_id, ticket, master, suite, max_fragment_length, identity, host, tag })
     }
 }
 

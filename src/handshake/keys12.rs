@@ -16,6 +16,7 @@ use crate::psk::MAX_KEY_LEN;
 use crate::resumption::{ResumableSession, ResumptionTag, TlsSessionId};
 use crate::wire::RANDOM_LEN;
 use crate::wire::finished::VERIFY_DATA_LEN;
+use crate::wire::max_fragment_length::MaxFragmentLength;
 
 /// What both hellos agreed on.
 #[derive(Clone, Copy)]
@@ -31,6 +32,8 @@ pub(crate) struct Agreed {
     pub(crate) send_limit: u16,
     /// The longest plaintext that this side takes in a record.
     pub(crate) receive_limit: u16,
+    /// What the client asked for, where it is in force: for all that is resumed from the session, too (RFC 6066 §1.1).
+    pub(crate) max_fragment_length: Option<MaxFragmentLength>,
     /// The id that the server gave the session; empty where it cannot be resumed by one.
     pub(crate) session_id: TlsSessionId,
 }

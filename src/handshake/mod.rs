@@ -534,7 +534,7 @@ impl Pending {
     /// Keeps the session for the next handshake, if there is where to.
     fn keep(&mut self, config: &Config<'_>, identity: Identity, host: Option<u16>, now: Instant) {
         let Some(cache) = config.resumption().filter(|_| !self.tag.is_empty()) else { return };
-        let Agreed { session_id, suite, .. } = self.agreed;
+        let Agreed { session_id, suite, max_fragment_length, .. } = self.agreed;
         // One that was resumed is there already, unless it has a new ticket.
         if self.resumed && self.ticket.is_empty() {
             return;
@@ -548,6 +548,7 @@ impl Pending {
             ticket: self.ticket,
             master: self.master.secret(),
             suite,
+            max_fragment_length,
             identity,
             host,
             tag: self.tag,

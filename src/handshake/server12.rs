@@ -137,6 +137,7 @@ impl HelloSeen {
             return_routability_check: offered.return_routability_check && ids.is_some(),
             send_limit: offered.record_size_limit.unwrap_or(fragment).min(MAX_RECORD_SIZE),
             receive_limit: record_size_limit.unwrap_or(fragment),
+            max_fragment_length,
             // Without the extended master secret it could not be resumed (RFC 7627 §5.3).
             session_id: if offered.extended_master_secret { session_id } else { TlsSessionId::EMPTY },
         };
@@ -172,8 +173,10 @@ impl HelloSeen {
         if !hello.extensions.extended_master_secret {
             return Err(PeerMisbehaved::NoExtendedMasterSecret.into());
         }
-        // Another host than before means a full handshake (RFC 6066 §3), and so does a suite that is not wanted any more.
+        // Another host than before means a full handshake (RFC 6066 §3), and so does a suite that is not wanted any more, or
+        // another length of records, which the resumed session could not have (§1.1).
         let suits = session.host == self.answer.host
+            && session.max_fragment_length == self.agreed.max_fragment_length
             && config.suites().contains(&session.suite)
             && hello.cipher_suites.contains(session.suite.number());
         let mut has_same_key = false;
@@ -297,7 +300,8 @@ impl Core {
         let agreed = Agreed { suite: session.suite, session_id: session.session_id, ..seen.agreed };
         let master = MasterSecret::resumed(context, &agreed, session);
         let pending = Pending::new(Side::Server, agreed, seen.peer_connection_id, master);
-        let answer = Answer { resumed: true, ..seen.answer };
+        // Nothing of RFC 6066 is said again (§1.1).
+        let answer = Answer { resumed: true, max_fragment_length: None, ..seen.answer };
         self.state = State::ServerAwaitsFinished(KeyExchangeSeen {
             answer,
             identity: session.identity,

@@ -7,7 +7,7 @@ use crate::crypto::limits::forgery_limit;
 use crate::crypto::provider::{CryptoProvider, RustCrypto};
 use crate::error::{ConfigField, Error};
 use crate::psk::MAX_IDENTITY_LEN;
-use crate::resumption::{MAX_SESSION_ID_LEN, MAX_TICKET_LEN, SessionCache};
+use crate::resumption::{MAX_SESSION_ID_LEN, MAX_TICKET_LEN, ResumptionTag, SessionCache};
 use crate::wire::max_fragment_length::MaxFragmentLength;
 use crate::wire::record::MAX_RECORD_SIZE;
 use crate::wire::suite::{AeadAlgorithm, CipherSuite};
@@ -337,6 +337,13 @@ impl<'a> Config<'a> {
     #[cfg(feature = "resumption")]
     pub(crate) const fn resumption(&self) -> Option<&'a dyn SessionCache> {
         self.resumption
+    }
+
+    /// Has the cache forget the session with this tag; an empty one names none.
+    pub(crate) fn forget_session(&self, tag: &ResumptionTag) {
+        if let Some(cache) = self.resumption().filter(|_| !tag.is_empty()) {
+            cache.forget(tag.as_bytes());
+        }
     }
 
     /// Nothing is kept.

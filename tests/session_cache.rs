@@ -3,10 +3,12 @@
 
 mod support;
 
+use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
-use dtls_psk::{Config, MAX_RESUMABLE_LEN, MemoryCache, ResumableSession, SessionCache};
+use dtls_psk::{Config, Instant, MAX_RESUMABLE_LEN, MemoryCache, ResumableSession, SessionCache};
 
+use support::craft::ALERT;
 use support::raw::RawClient;
 use support::resumed::*;
 use support::world::{Small, leak, path, psk};
@@ -95,4 +97,91 @@ fn a_key_that_changes_during_the_handshake() {
     let mut again = asking_for(&id, 51);
     let flight = ask(&mut world, &mut again, 1);
     assert!(is_full(&flight, &id), "it was made with the key of before");
+}
+
+/// Who is revoked has nothing to come back with, not even when it gets the same key again; and one that is about to come back
+/// does not.
+#[test]
+fn revoked() {
+    for about_to_come_back in [false, true] {
+        let (mut world, first, id) = remembered(52);
+        let mut raw = asking_for(&id, 53);
+        if about_to_come_back {
+            let flight = ask(&mut world, &mut raw, 1);
+            raw.take_resumption(&flight, &first.side.master);
+        }
+        world.keys.take_out(IDENTITY);
+        world.server.revoke(IDENTITY);
+        if about_to_come_back {
+            let alert = world.answers(path(1));
+            assert_eq!(raw.side.open(&alert), [(ALERT, vec![2, 51])], "under the new keys");
+            let last = raw.short_flight();
+            world.hit(path(1), &last);
+            assert_eq!(world.server.peer(&path(1)), None);
+        }
+        world.keys.add(psk(IDENTITY, KEY));
+        let flight = ask(&mut world, &mut asking_for(&id, 54), 2);
+        assert!(is_full(&flight, &id));
+    }
+}
+
+/// A cache that does as it likes.
+#[derive(Default)]
+struct Moody {
+    kept: RefCell<Vec<ResumableSession>>,
+    /// How many sessions to lend when asked for one: none, another one each time, several.
+    lends: Cell<usize>,
+    at: Cell<usize>,
+}
+
+impl SessionCache for Moody {
+    fn put(&self, session: &ResumableSession, _: Instant) {
+        self.kept.borrow_mut().push(session.clone());
+    }
+
+    fn get(&self, _: &[u8], now: Instant, lend: &mut dyn FnMut(&ResumableSession)) {
+        self.last(now, lend);
+    }
+
+    fn last(&self, _: Instant, lend: &mut dyn FnMut(&ResumableSession)) {
+        for session in self.kept.borrow().iter().cycle().skip(self.at.get()).take(self.lends.get()) {
+            lend(session);
+            self.at.set(self.at.get() + 1);
+        }
+    }
+
+    fn forget(&self, _: &[u8]) {}
+}
+
+/// Whatever a cache does, nobody panics, no session is harmed, and a client whose cache has come to its senses gets through.
+#[test]
+fn caches_that_fail() {
+    for (lends, by_client) in [0, 1, 2, 3].into_iter().flat_map(|lends| [(lends, true), (lends, false)]) {
+        let moody: &'static Moody = leak(Moody::default());
+        let (failing, good) = (Config::coap().with_resumption(moody), with(cache()));
+        let (of_server, config) = if by_client { (good, failing) } else { (failing, good) };
+        let mut world = Small::with_config(55, of_server.with_sessions_per_identity(8));
+        for at in 0..6 {
+            // The first two are full handshakes, so that there are two sessions.
+            moody.lends.set(if at < 2 { 0 } else { lends });
+            let config = if at < 2 && !by_client { with(cache()) } else { config };
+            world.client_with(config, psk(IDENTITY, KEY), path(at));
+            world.run_for(Duration::from_secs(400));
+            if at < 2 || lends == 0 {
+                world.assert_data_flows(at);
+            }
+        }
+        moody.lends.set(0);
+        world.client_with(config, psk(IDENTITY, KEY), path(7));
+        world.run_for(Duration::from_secs(400));
+        // A client's own cache may still offer what the server's has just muddled up, so it may need one more.
+        if !world.clients[6].is_established() {
+            world.client_with(config, psk(IDENTITY, KEY), path(8));
+            world.run_for(Duration::from_secs(400));
+        }
+        let last = world.clients.len() - 1;
+        for at in [0, 1, last] {
+            world.assert_data_flows(at);
+        }
+    }
 }

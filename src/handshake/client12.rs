@@ -120,8 +120,8 @@ impl Hello {
     }
 
     /// Names the session that is offered; empty for none.
-    pub(super) fn offered_tag(&self) -> &[u8] {
-        self.offer.tag.as_bytes()
+    pub(super) const fn offered_tag(&self) -> &ResumptionTag {
+        &self.offer.tag
     }
 
     pub(super) const fn was_answered(&self) -> bool {
@@ -313,6 +313,8 @@ impl Core {
                 if seen.is_resumed() {
                     self.resume_as_client(context, &seen, now)?;
                 } else {
+                    // It would not take the session the next time either.
+                    context.config.forget_session(seen.hello.offered_tag());
                     self.state = State::ClientAwaitsServerHelloDone(seen);
                 }
             }
@@ -339,10 +341,14 @@ impl Core {
             (State::ClientAwaitsFinished(pending), HandshakeType::NewSessionTicket)
                 if pending.ticket_awaited =>
             {
-                let NewSessionTicket { ticket } = NewSessionTicket::parse(message.body)?;
+                let NewSessionTicket { lifetime_hint, ticket } = NewSessionTicket::parse(message.body)?;
                 pending.ticket_awaited = false;
-                // One that is too long is not kept.
-                pending.ticket = Ticket::new(ticket).unwrap_or(Ticket::EMPTY);
+                if !ticket.is_empty() {
+                    // One that is too long is not kept. The id is good for nothing beside any (RFC 5077 §3.4).
+                    pending.ticket = Ticket::new(ticket).unwrap_or(Ticket::EMPTY);
+                    pending.ticket_lifetime = lifetime_hint;
+                    pending.agreed.session_id = TlsSessionId::EMPTY;
+                }
                 self.add_to_transcript(message);
             }
             (State::ClientAwaitsFinished(pending), HandshakeType::Finished) if !pending.ticket_awaited => {

@@ -165,6 +165,8 @@ struct Pending {
     /// Whether a server has announced a ticket, and has yet to send it.
     ticket_awaited: bool,
     ticket: Ticket,
+    /// For how many seconds the ticket is good; 0 where the server did not say.
+    ticket_lifetime: u32,
     /// Names the session, and the key that it was made with: the key store may have another one by the end of the handshake.
     tag: ResumptionTag,
 }
@@ -438,13 +440,12 @@ impl Handshake {
     /// The handshake failed: a client will not try to resume that session again. A server keeps it, as whoever has seen its
     /// id go by could have begun this handshake.
     fn forget_session(&self, context: &Context<'_>) {
-        let tag = match &self.core.state {
-            State::ClientAwaitsServerHello(hello) => hello.offered_tag(),
-            State::ClientAwaitsFinished(pending) if pending.resumed => pending.tag.as_bytes(),
-            _ => &[],
-        };
-        if let Some(cache) = context.config.resumption().filter(|_| !tag.is_empty()) {
-            cache.forget(tag);
+        match &self.core.state {
+            State::ClientAwaitsServerHello(hello) => context.config.forget_session(hello.offered_tag()),
+            State::ClientAwaitsFinished(pending) if pending.resumed => {
+                context.config.forget_session(&pending.tag);
+            }
+            _ => {}
         }
     }
 
@@ -527,6 +528,7 @@ impl Pending {
             resumed: false,
             ticket_awaited: false,
             ticket: Ticket::EMPTY,
+            ticket_lifetime: 0,
             tag: ResumptionTag::EMPTY,
         }
     }
@@ -546,6 +548,7 @@ impl Pending {
         let session = ResumableSession {
             session_id,
             ticket: self.ticket,
+            ticket_lifetime: self.ticket_lifetime,
             master: self.master.secret(),
             suite,
             max_fragment_length,

@@ -164,11 +164,17 @@ impl HelloSeen {
         hello: &ClientHello<'_>,
         now: Instant,
     ) -> Result<Option<ResumableSession>, Error> {
-        let (Some(cache), false) = (config.resumption(), hello.session_id.is_empty()) else {
+        // The id beside a ticket is one that the client has made up (RFC 5077 §3.4).
+        let has_ticket = hello.extensions.session_ticket.is_some_and(|ticket| !ticket.is_empty());
+        let (Some(cache), false) = (config.resumption(), hello.session_id.is_empty() || has_ticket) else {
             return Ok(None);
         };
         let mut found = None;
-        cache.get(hello.session_id, now, &mut |session| found = Some(session.clone()));
+        cache.get(hello.session_id, now, &mut |session| {
+            if session.session_id() == hello.session_id {
+                found = Some(session.clone());
+            }
+        });
         let Some(session) = found else { return Ok(None) };
         if !hello.extensions.extended_master_secret {
             return Err(PeerMisbehaved::NoExtendedMasterSecret.into());

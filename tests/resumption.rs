@@ -5,40 +5,14 @@ mod support;
 
 use std::time::Duration;
 
-use dtls_psk::{AlertDescription, Config, Error, HostLookup, MaxFragmentLength, PeerMisbehaved, PskStore};
+use dtls_psk::{AlertDescription, Config, Error, HostLookup, PeerMisbehaved, PskStore};
 
 use support::craft::*;
-use support::net::{Conditions, Direction};
+use support::net::Conditions;
 use support::raw::{RawClient, client_extensions, reassemble};
 use support::resumed::*;
 use support::world::{AgainstRaw, Note, Small, leak, path, psk};
 use support::{IDENTITY, KEY, parse};
-
-/// One round trip less: 32 bytes for the id in both hellos, and none for the rest of two flights.
-#[test]
-fn bytes_of_each_flight() {
-    let (servers, clients) = (cache(), cache());
-    let mut world = Small::with_config(1, with(servers));
-    let full = world.client_with(with(clients), psk(IDENTITY, KEY), path(0));
-    world.run_for(Duration::from_secs(1));
-    let first: Vec<_> = world.net.trace.drain(..).map(|(_, packet)| packet.bytes.len()).collect();
-    assert_eq!(first, [79, 44, 95, 131, 95, 67], "4 bytes ask for a ticket, 32 name the session");
-    let again = world.client_with(with(clients), psk(IDENTITY, KEY), path(1));
-    world.run_for(Duration::from_secs(1));
-    let sent: Vec<_> =
-        world.net.trace.iter().map(|(_, packet)| (packet.direction, packet.bytes.len())).collect();
-    use Direction::{ToClient, ToServer};
-    let expected = [(ToServer, 111), (ToClient, 44), (ToServer, 127), (ToClient, 106 + 67), (ToServer, 67)];
-    assert_eq!(sent, expected);
-    for (client, resumed) in [(full, false), (again, true)] {
-        assert_eq!(world.clients[client].connection.peer().unwrap().resumed, resumed);
-        let path = path(client);
-        let peer = world.server.peer(&path).unwrap();
-        assert_eq!((peer.resumed, peer.identity), (resumed, IDENTITY));
-        world.assert_data_flows(client);
-    }
-    assert_eq!(world.server.stats(), Default::default(), "nothing was dropped or repeated");
-}
 
 /// Our server against an independent client, over and over, each time with keys of its own.
 #[test]
@@ -357,97 +331,6 @@ fn another_server_name() {
     }
 }
 
-/// The length of records belongs to the session: it is not said again, and another one means a full handshake (RFC 6066
-/// §1.1). A `record_size_limit` is agreed on anew (RFC 8449 §4).
-#[test]
-fn record_sizes() {
-    let longest = |world: &mut Small, at: usize| {
-        let refused = world.server.send(&path(at), &[0; 16_385], &mut [0; 17_000]);
-        let Err(Error::PayloadTooLong { max }) = refused else { panic!("{refused:?}") };
-        max
-    };
-    let length = |number| (EXT_MAX_FRAGMENT_LENGTH, vec![number]);
-    let limit = (EXT_RECORD_SIZE_LIMIT, vec![0, 200]);
-    let asking = |world: &mut Small, id: &[u8], at: usize, extension: Option<(u16, Vec<u8>)>| {
-        let mut raw = asking_for(id, 400 + at as u64);
-        raw.hello.extensions.as_mut().unwrap().extend(extension);
-        let flight = ask(world, &mut raw, at);
-        (raw, flight)
-    };
-    let mut world = Small::with_config(40, with(cache()));
-    let (mut first, flight) = asking(&mut world, &[], 0, Some(length(2)));
-    let id = RawClient::session_id_of(&flight);
-    first.take_server_flight(&flight);
-    assert!(first.server_extension_types().contains(&EXT_MAX_FRAGMENT_LENGTH));
-    first.exchange_keys();
-    let flight = first.key_flight();
-    let last = world.hit(path(0), &flight);
-    first.take_last_flight(&last);
-    assert_eq!(longest(&mut world, 0), 1_024);
-    for (at, other) in [Some(length(1)), None, Some(limit.clone())].into_iter().enumerate() {
-        let (_, flight) = asking(&mut world, &id, 1 + at, other);
-        assert!(is_full(&flight, &id));
-    }
-    let (mut raw, flight) = asking(&mut world, &id, 9, Some(length(2)));
-    raw.take_resumption(&flight, &first.side.master);
-    assert!(!raw.server_extension_types().contains(&EXT_MAX_FRAGMENT_LENGTH));
-    let last = raw.short_flight();
-    world.hit(path(9), &last);
-    assert_eq!(longest(&mut world, 9), 1_024);
-
-    let (mut world, first, id) = remembered(41);
-    let (mut raw, flight) = asking(&mut world, &id, 1, Some(limit));
-    raw.take_resumption(&flight, &first.side.master);
-    assert!(raw.server_extension_types().contains(&EXT_RECORD_SIZE_LIMIT));
-    let last = raw.short_flight();
-    world.hit(path(1), &last);
-    assert_eq!(longest(&mut world, 1), 200);
-
-    // And the client's side of it: what it has with the server, what it asks for next, whether it resumes, with what.
-    let asks = |length| Config::coap().with_max_fragment_length(length);
-    let (short, longer) = (MaxFragmentLength::Bytes512, MaxFragmentLength::Bytes1024);
-    for (agreed, config, resumes, repeated, expected) in [
-        (Some(longer), asks(longer), true, None, 1_024),
-        (Some(longer), asks(longer), true, Some(length(2)), 1_024),
-        (None, asks(longer), true, None, 16_384),
-        (Some(longer), asks(short), false, None, 16_384),
-        (Some(longer), Config::coap(), false, None, 16_384),
-        (
-            None,
-            Config::coap().with_record_size_limit(300),
-            true,
-            Some((EXT_RECORD_SIZE_LIMIT, vec![0, 200])),
-            200,
-        ),
-    ] {
-        let cache = cache();
-        let mut against = AgainstRaw::with_config(42, asks(longer).with_resumption(cache));
-        against.server.hello.session_id = b"id".to_vec();
-        let said = agreed.map(|agreed| length(agreed.number()));
-        against.server.hello.extensions.as_mut().unwrap().extend(said);
-        against.establish();
-        let mut again = AgainstRaw::with_config(43, config.with_resumption(cache));
-        let hello = again.client.transmit();
-        let hello = again.server.take_hello(&hello);
-        assert_eq!(hello.body[34], if resumes { 2 } else { 0 });
-        again.server.hello.extensions.as_mut().unwrap().extend(repeated);
-        if resumes {
-            again.server.hello.session_id = b"id".to_vec();
-            let flight = again.server.resumption(&against.server.side.master.clone(), None);
-            let last = again.hit(&flight);
-            again.server.take_short_flight(&last);
-        } else {
-            let flight = again.server.flight(None);
-            let answer = again.hit(&flight);
-            again.server.take_key_flight(&answer);
-            let last = again.server.last_flight();
-            again.hit(&last);
-        }
-        let refused = again.client.connection.send(&[0; 16_385], &mut [0; 17_000]);
-        assert_eq!(refused, Err(Error::PayloadTooLong { max: expected }));
-    }
-}
-
 fn leak_storage() -> &'static mut dtls_psk::Storage<4, 8> {
     Box::leak(Box::new(dtls_psk::Storage::new()))
 }
@@ -472,6 +355,36 @@ fn fatal_alerts_forget() {
     let fatal = against.server.side.seal(ALERT, &[2, 80]);
     against.hit(&fatal);
     assert_eq!(count(cache, against.now), 0, "nor is that of before, which the server did not take");
+}
+
+/// Ids that are too long, and that of another identity.
+#[test]
+fn ids_that_are_none() {
+    let (mut world, mut first, id) = remembered(30);
+    let mut raw = asking_for(&[id.clone(), vec![1]].concat(), 30);
+    let hello = raw.hello();
+    assert!(world.hit(path(1), &hello).is_empty(), "33 bytes");
+    assert_eq!(world.server.stats().dropped, 1);
+    // Another identity's id: whoever has no more than that is at its end here, whatever keys it holds itself.
+    world.keys.add(psk(b"mallory", b"mallory's own key"));
+    let mut mallory = RawClient::new(b"mallory", b"mallory's own key", 31);
+    mallory.hello.session_id = id.clone();
+    let flight = ask(&mut world, &mut mallory, 2);
+    assert!(!is_full(&flight, &id));
+    mallory.take_resumption(&flight, &first.side.master);
+    mallory.exchange_keys();
+    let flight = mallory.key_flight();
+    assert!(world.hit(path(2), &flight).is_empty());
+    assert_eq!(world.server.peer(&path(2)), None);
+    world.assert_raw_data_flows(path(0), &mut first);
+
+    // A server that gives the session a name of 33 bytes.
+    let mut against = AgainstRaw::with_config(32, with(cache()));
+    against.hello();
+    against.server.hello.session_id = vec![1; 33];
+    let flight = against.server.flight(None);
+    let answer = against.hit(&flight);
+    assert!(matches!(parse::plain_alert(&answer[0]), Some((2, 47 | 50))));
 }
 
 /// Without a wish for it, not a byte of it is on the wire.

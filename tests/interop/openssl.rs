@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, process::Command, time::Duration};
 
-use dtls_psk::{AlertDescription, Config, Error, MemoryCache, Psk};
+use dtls_psk::{AlertDescription, Config, Error, MaxFragmentLength, MemoryCache, Psk};
 
 use crate::{
     driver::{Agreed, Client, Report, Server},
@@ -219,5 +219,40 @@ fn s_client_resumes_with_our_server() {
             client.wait();
         }
         works("openssl", "server", suite, "resumption by id");
+    }
+}
+
+/// `max_fragment_length` belongs to the session. OpenSSL says it again all the same when it resumes one, and does not miss it
+/// where our server does not.
+#[test]
+fn resumed_sessions_have_short_records_with_openssl() {
+    let (server, address) = s_server(CCM_8, IDENTITY, KEY);
+    let cache = MemoryCache::<1>::new();
+    let short = MaxFragmentLength::Bytes512;
+    let config = Config::default().with_max_fragment_length(short).with_resumption(&cache);
+    let psk = psk();
+    for (round, expected) in [agreed(CCM_8), resumed(CCM_8)].into_iter().enumerate() {
+        let mut client = Client::connect(address, &config, &psk).unwrap();
+        assert_eq!((client.agreed(), client.max_payload()), (expected, 512));
+        client.close();
+        server.wait_for_count("DONE", round + 1);
+    }
+
+    let server = Server::with_config(psk, || {
+        let cache: &'static MemoryCache<4> = Box::leak(Box::default());
+        Config::default().with_resumption(cache)
+    });
+    let session = Scratch::new("session");
+    for (argument, expected) in [("-sess_out", agreed(CCM_8)), ("-sess_in", resumed(CCM_8))] {
+        let mut command = s_client(server.address, CCM_8, IDENTITY, KEY);
+        let mut client = Peer::spawn(command.args(["-maxfraglen", "512", argument, session.path()]));
+        assert_eq!(server.next(), Report::Established(expected));
+        client.wait_for("SSL-Session:");
+        client.write(b"ping\n");
+        assert_eq!(server.next(), Report::Data(b"ping\n".into()));
+        client.wait_for("PING");
+        client.write(b"Q\n");
+        assert_eq!(server.next(), Report::Closed);
+        client.wait();
     }
 }

@@ -218,6 +218,10 @@ impl<'a> Config<'a> {
     ///
     /// The key store is asked each time whether the identity still has its key: whoever was taken out there does not come
     /// back by an old session.
+    ///
+    /// Tickets of any length are read, and those of up to [`MAX_TICKET_LEN`](crate::MAX_TICKET_LEN) bytes kept. But where a
+    /// server has to cut one of more than 378 bytes to fit its MTU, a client cannot put it together, and its handshake fails
+    /// without an answer: leave resumption off with such a server, or tell it to give no tickets.
     #[cfg(feature = "resumption")]
     pub const fn with_resumption(self, cache: &'a dyn SessionCache) -> Self {
         Self { resumption: Some(cache), ..self }

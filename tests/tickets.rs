@@ -224,6 +224,33 @@ fn a_new_ticket_while_resuming() {
     assert_eq!(offered(with(cache), Duration::ZERO).1, [2; 40]);
 }
 
+/// A ticket that comes cut is put together where it is short enough. Else the client waits in vain, as `with_resumption` says.
+#[test]
+fn cut_tickets() {
+    for (len, gets_through) in [(378, true), (379, false)] {
+        let mut against = AgainstRaw::with_config(63, with(cache()));
+        against.hello();
+        against.server.hello.extensions.as_mut().unwrap().push((EXT_SESSION_TICKET, vec![]));
+        let flight = against.server.flight(None);
+        let answer = against.hit(&flight);
+        let ticket = against.server.take_key_flight_with_ticket(&answer, &vec![1; len]);
+        let body = &ticket[13 + 12..];
+        for (at, part) in body.chunks(200).enumerate() {
+            let part = fragment(NEW_SESSION_TICKET, body.len() as u32, 2, 200 * at as u32, part);
+            against.hit(&record(HANDSHAKE, 0, 50 + at as u64, &part));
+        }
+        let last = against.server.last_flight();
+        against.hit(&last);
+        assert_eq!(against.client.is_established(), gets_through, "{len} bytes");
+        if gets_through {
+            against.assert_data_flows();
+        } else {
+            against.pass(Duration::from_secs(301));
+            assert_eq!(against.client.log, [Note::Failed(Error::NoAnswerToKeyExchange)]);
+        }
+    }
+}
+
 /// The records of a datagram, one by one.
 fn records_of(mut datagram: &[u8]) -> Vec<Vec<u8>> {
     let mut records = Vec::new();

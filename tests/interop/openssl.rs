@@ -193,35 +193,6 @@ fn our_client_resumes_with_s_server() {
     }
 }
 
-/// `s_client` resumes the session that it has saved, by the id that our server gave it.
-#[test]
-fn s_client_resumes_with_our_server() {
-    for suite in SUITES {
-        let server = Server::with_config(psk(), || {
-            let cache: &'static MemoryCache<4> = Box::leak(Box::default());
-            Config::default().with_resumption(cache)
-        });
-        let session = Scratch::new("session");
-        for (argument, expected, says) in [
-            ("-sess_out", agreed(suite), "New, TLSv1.2"),
-            ("-sess_in", resumed(suite), "Reused, TLSv1.2"),
-            ("-sess_in", resumed(suite), "Reused, TLSv1.2"),
-        ] {
-            let mut command = s_client(server.address, suite, IDENTITY, KEY);
-            let mut client = Peer::spawn(command.args([argument, session.path()]));
-            assert_eq!(server.next(), Report::Established(expected));
-            client.wait_for(says);
-            client.write(b"ping\n");
-            assert_eq!(server.next(), Report::Data(b"ping\n".into()));
-            client.wait_for("PING");
-            client.write(b"Q\n");
-            assert_eq!(server.next(), Report::Closed);
-            client.wait();
-        }
-        works("openssl", "server", suite, "resumption by id");
-    }
-}
-
 /// `max_fragment_length` belongs to the session. OpenSSL says it again all the same when it resumes one, and does not miss it
 /// where our server does not.
 #[test]
@@ -257,4 +228,33 @@ fn resumed_sessions_have_short_records_with_openssl() {
         client.wait();
     }
     works("openssl", "server", CCM_8, "max_fragment_length");
+}
+
+/// `s_client` resumes the session that it has saved, by the id that our server gave it.
+#[test]
+fn s_client_resumes_with_our_server() {
+    for suite in SUITES {
+        let server = Server::with_config(psk(), || {
+            let cache: &'static MemoryCache<4> = Box::leak(Box::default());
+            Config::default().with_resumption(cache)
+        });
+        let session = Scratch::new("session");
+        for (argument, expected, says) in [
+            ("-sess_out", agreed(suite), "New, TLSv1.2"),
+            ("-sess_in", resumed(suite), "Reused, TLSv1.2"),
+            ("-sess_in", resumed(suite), "Reused, TLSv1.2"),
+        ] {
+            let mut command = s_client(server.address, suite, IDENTITY, KEY);
+            let mut client = Peer::spawn(command.args([argument, session.path()]));
+            assert_eq!(server.next(), Report::Established(expected));
+            client.wait_for(says);
+            client.write(b"ping\n");
+            assert_eq!(server.next(), Report::Data(b"ping\n".into()));
+            client.wait_for("PING");
+            client.write(b"Q\n");
+            assert_eq!(server.next(), Report::Closed);
+            client.wait();
+        }
+        works("openssl", "server", suite, "resumption by id");
+    }
 }

@@ -7,7 +7,7 @@ use crate::crypto::limits::forgery_limit;
 use crate::crypto::provider::{CryptoProvider, RustCrypto};
 use crate::error::{ConfigField, Error};
 use crate::psk::MAX_IDENTITY_LEN;
-use crate::resumption::{MAX_SESSION_ID_LEN, MAX_TICKET_LEN, SessionCache};
+use crate::resumption::{MAX_SESSION_ID_LEN, MAX_TICKET_LEN, ResumptionTag, SessionCache};
 use crate::wire::max_fragment_length::MaxFragmentLength;
 use crate::wire::record::MAX_RECORD_SIZE;
 use crate::wire::suite::{AeadAlgorithm, CipherSuite};
@@ -218,6 +218,10 @@ impl<'a> Config<'a> {
     ///
     /// The key store is asked each time whether the identity still has its key: whoever was taken out there does not come
     /// back by an old session.
+    ///
+    /// Tickets of any length are read, and those of up to [`MAX_TICKET_LEN`](crate::MAX_TICKET_LEN) bytes kept. But where a
+    /// server has to cut one of more than 378 bytes to fit its MTU, a client cannot put it together, and its handshake fails
+    /// without an answer: leave resumption off with such a server, or tell it to give no tickets.
     #[cfg(feature = "resumption")]
     pub const fn with_resumption(self, cache: &'a dyn SessionCache) -> Self {
         Self { resumption: Some(cache), ..self }
@@ -337,6 +341,13 @@ impl<'a> Config<'a> {
     #[cfg(feature = "resumption")]
     pub(crate) const fn resumption(&self) -> Option<&'a dyn SessionCache> {
         self.resumption
+    }
+
+    /// Has the cache forget the session with this tag; an empty one names none.
+    pub(crate) fn forget_session(&self, tag: &ResumptionTag) {
+        if let Some(cache) = self.resumption().filter(|_| !tag.is_empty()) {
+            cache.forget(tag.as_bytes());
+        }
     }
 
     /// Nothing is kept.

@@ -13,6 +13,7 @@ use crate::env::cap;
 use crate::error::Error;
 use crate::psk::{Identity, MAX_IDENTITY_LEN};
 use crate::time::Instant;
+use crate::wire::max_fragment_length::MaxFragmentLength;
 use crate::wire::{InvalidMessage, Reader, Writer};
 
 /// Longest session id in bytes (RFC 5246 §7.4.1.2).
@@ -30,7 +31,9 @@ pub(crate) const TAG_LEN: usize = if cfg!(feature = "resumption") { 8 } else { 0
 pub const MAX_RESUMABLE_LEN: usize = 1
     + 2
     + MASTER_SECRET_LEN
+    + 1
     + 3
+    + 4
     + (1 + MAX_SESSION_ID_LEN)
     + (1 + MAX_TICKET_LEN)
     + (1 + MAX_IDENTITY_LEN)
@@ -65,8 +68,11 @@ pub struct ResumableSession {
     pub(crate) session_id: TlsSessionId,
     /// A client's; empty without one.
     pub(crate) ticket: Ticket,
+    /// For how many seconds the ticket is good; 0 where the server did not say.
+    pub(crate) ticket_lifetime: u32,
     pub(crate) master: Zeroizing<[u8; MASTER_SECRET_LEN]>,
     pub(crate) suite: CipherSuite,
+    pub(crate) max_fragment_length: Option<MaxFragmentLength>,
     pub(crate) identity: Identity,
     pub(crate) host: Option<u16>,
     pub(crate) tag: ResumptionTag,
@@ -102,8 +108,15 @@ impl ResumableSession {
         self.tag.as_bytes()
     }
 
+    /// For how long the server means to take the ticket, counted from when it came (RFC 5077 §3.3); `None` where it did not
+    /// say, or the session has none.
+    pub fn ticket_lifetime(&self) -> Option<Duration> {
+        let seconds = Some(self.ticket_lifetime).filter(|seconds| *seconds > 0 && !self.ticket.is_empty());
+        seconds.map(|seconds| Duration::from_secs(seconds.into()))
+    }
+
     /// Writes the session into `buf` and returns the length: [`MAX_RESUMABLE_LEN`] bytes always do. For caches that outlive a
-    /// reboot.
+    /// reboot. How old the session is, is not among it: the cache keeps that beside it.
     ///
     /// # Errors
     /// [`Error::BufferTooSmall`].
@@ -113,8 +126,10 @@ impl ResumableSession {
             w.u8(VERSION)?;
             w.u16(self.suite.number())?;
             w.bytes(self.master.as_ref())?;
+            w.u8(self.max_fragment_length.map_or(0, MaxFragmentLength::number))?;
             w.u8(self.host.is_some().into())?;
             w.u16(self.host.unwrap_or(0))?;
+            w.bytes(&self.ticket_lifetime.to_be_bytes())?;
             w.vec8(self.session_id.as_bytes())?;
             w.vec8(self.ticket.as_bytes())?;
             w.vec8(self.identity.as_bytes())?;
@@ -135,14 +150,29 @@ impl ResumableSession {
         }
         let suite = CipherSuite::from_number(r.u16()?).ok_or(InvalidMessage::IllegalValue)?;
         let master = Zeroizing::new(r.array()?);
+        let max_fragment_length = match r.u8()? {
+            0 => None,
+            number => Some(MaxFragmentLength::from_number(number).ok_or(InvalidMessage::IllegalValue)?),
+        };
         let has_host = r.u8()? != 0;
         let host = Some(r.u16()?).filter(|_| has_host);
+        let ticket_lifetime = u32::from_be_bytes(r.array()?);
         let session_id = TlsSessionId::new(r.vec8()?).ok_or(InvalidMessage::IllegalLength)?;
         let ticket = Ticket::new(r.vec8()?).ok_or(InvalidMessage::IllegalLength)?;
         let identity = Identity::new(r.vec8()?).ok_or(InvalidMessage::IllegalLength)?;
         let tag = ResumptionTag::new(r.vec8()?).ok_or(InvalidMessage::IllegalLength)?;
         r.finish()?;
-        Ok(Self { session_id, ticket, master, suite, identity, host, tag })
+        Ok(Self {
+            session_id,
+            ticket,
+            ticket_lifetime,
+            master,
+            suite,
+            max_fragment_length,
+            identity,
+            host,
+            tag,
+        })
     }
 }
 
@@ -160,7 +190,8 @@ impl core::fmt::Debug for ResumableSession {
 /// A client's cache belongs to one server: what it keeps last is what the next handshake offers. A client of several servers
 /// has a configuration and a cache for each.
 pub trait SessionCache {
-    /// Keeps a session whose handshake is done, in the place of one with the same [tag](ResumableSession::tag).
+    /// Keeps a session whose handshake is done, in the place of one with the same [tag](ResumableSession::tag): that is the
+    /// same session with a new ticket, and no younger for it.
     fn put(&self, session: &ResumableSession, now: Instant);
 
     /// Lends the session with this id, if there is one, and if it is not too old. For servers.
@@ -169,9 +200,17 @@ pub trait SessionCache {
     /// Lends the session that was kept last, if there is one, and if it is not too old. For clients.
     fn last(&self, now: Instant, lend: &mut dyn FnMut(&ResumableSession));
 
-    /// Forgets the session with this [tag](ResumableSession::tag): it failed (RFC 5246 §7.2.2), or its identity was taken
-    /// back.
+    /// Forgets the session with this [tag](ResumableSession::tag): it failed (RFC 5246 §7.2.2), or its identity has another
+    /// key now.
     fn forget(&self, tag: &[u8]);
+
+    /// Forgets all sessions of an identity, which [`Endpoint::revoke`](crate::Endpoint::revoke) has taken back.
+    ///
+    /// Does nothing unless you say otherwise. They are not resumed either way while the key store does not know the identity
+    /// or has another key for it; but they are when it comes back with the same one.
+    fn forget_identity(&self, identity: &[u8]) {
+        let _ = identity;
+    }
 }
 
 /// A cache of the last `N` sessions, in RAM: about 500 bytes for each, most of them for the longest ticket and identity. `N`
@@ -192,7 +231,18 @@ pub struct MemoryCache<const N: usize> {
 #[cfg(feature = "resumption")]
 struct Entry {
     session: ResumableSession,
+    /// When its handshake was done.
     since: Instant,
+    /// When it was put here: later, where it has got another ticket.
+    put: Instant,
+}
+
+#[cfg(feature = "resumption")]
+impl Entry {
+    fn is_good(&self, lifetime: Duration, now: Instant) -> bool {
+        let ticket_lifetime = self.session.ticket_lifetime().unwrap_or(Duration::MAX);
+        now.saturating_since(self.since) < lifetime && now.saturating_since(self.put) < ticket_lifetime
+    }
 }
 
 #[cfg(feature = "resumption")]
@@ -207,6 +257,13 @@ impl<const N: usize> MemoryCache<N> {
         Self { entries: core::cell::RefCell::new([const { None }; N]), lifetime }
     }
 
+    fn forget_if(&self, is_it: impl Fn(&ResumableSession) -> bool) {
+        let Ok(mut entries) = self.entries.try_borrow_mut() else { return };
+        for place in entries.iter_mut() {
+            place.take_if(|entry| is_it(&entry.session));
+        }
+    }
+
     /// Lends the newest session that `is_it` and is not too old.
     fn lend(
         &self,
@@ -219,8 +276,8 @@ impl<const N: usize> MemoryCache<N> {
         let good = entries
             .iter()
             .flatten()
-            .filter(|entry| is_it(&entry.session) && now.saturating_since(entry.since) < self.lifetime);
-        if let Some(entry) = good.max_by_key(|entry| entry.since) {
+            .filter(|entry| is_it(&entry.session) && entry.is_good(self.lifetime, now));
+        if let Some(entry) = good.max_by_key(|entry| entry.put) {
             lend(&entry.session);
         }
     }
@@ -236,12 +293,14 @@ impl<const N: usize> Default for MemoryCache<N> {
 #[cfg(feature = "resumption")]
 impl<const N: usize> SessionCache for MemoryCache<N> {
     fn put(&self, session: &ResumableSession, now: Instant) {
-        self.forget(session.tag());
         let Ok(mut entries) = self.entries.try_borrow_mut() else { return };
-        // A free place, or that of the oldest.
-        let place = entries.iter_mut().min_by_key(|entry| entry.as_ref().map(|entry| entry.since));
+        let is_it = |entry: &mut Entry| entry.session.tag() == session.tag();
+        let before = entries.iter_mut().find_map(|place| place.take_if(is_it));
+        // The place that is free now, another one, or that of the oldest.
+        let place = entries.iter_mut().min_by_key(|place| place.as_ref().map(|entry| entry.put));
         if let Some(place) = place {
-            *place = Some(Entry { session: session.clone(), since: now });
+            let since = before.map_or(now, |entry| entry.since);
+            *place = Some(Entry { session: session.clone(), since, put: now });
         }
     }
 
@@ -254,11 +313,10 @@ impl<const N: usize> SessionCache for MemoryCache<N> {
     }
 
     fn forget(&self, tag: &[u8]) {
-        let Ok(mut entries) = self.entries.try_borrow_mut() else { return };
-        for place in entries.iter_mut() {
-            if place.as_ref().is_some_and(|entry| entry.session.tag() == tag) {
-                *place = None;
-            }
-        }
+        self.forget_if(|session| session.tag() == tag);
+    }
+
+    fn forget_identity(&self, identity: &[u8]) {
+        self.forget_if(|session| session.identity() == identity);
     }
 }

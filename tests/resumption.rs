@@ -5,95 +5,14 @@ mod support;
 
 use std::time::Duration;
 
-use dtls_psk::{
-    AlertDescription, Config, Error, HostLookup, MAX_RESUMABLE_LEN, MAX_TICKET_LEN, MemoryCache,
-    PeerMisbehaved, PskStore, ResumableSession, SessionCache,
-};
+use dtls_psk::{AlertDescription, Config, Error, HostLookup, PeerMisbehaved, PskStore};
 
 use support::craft::*;
-use support::net::{Conditions, Direction};
+use support::net::Conditions;
 use support::raw::{RawClient, client_extensions, reassemble};
+use support::resumed::*;
 use support::world::{AgainstRaw, Note, Small, leak, path, psk};
 use support::{IDENTITY, KEY, parse};
-
-type Cache = MemoryCache<4>;
-
-fn cache() -> &'static Cache {
-    leak(Cache::new())
-}
-
-fn with(cache: &'static Cache) -> Config<'static> {
-    Config::coap().with_resumption(cache)
-}
-
-/// A server that keeps sessions, and an independent client that has had one: its id and its master secret.
-fn remembered(seed: u64) -> (Small, RawClient, Vec<u8>) {
-    let mut world = Small::with_config(seed, with(cache()));
-    let mut raw = RawClient::new(IDENTITY, KEY, seed);
-    let hello = raw.hello();
-    let replies = world.hit(path(0), &hello);
-    raw.follow(&replies);
-    let hello = raw.hello();
-    let flight = world.hit(path(0), &hello);
-    let id = RawClient::session_id_of(&flight);
-    assert_eq!(id.len(), 32);
-    raw.take_server_flight(&flight);
-    raw.exchange_keys();
-    let flight = raw.key_flight();
-    let last = world.hit(path(0), &flight);
-    raw.take_last_flight(&last);
-    world.assert_raw_data_flows(path(0), &mut raw);
-    assert!(!world.server.peer(&path(0)).unwrap().resumed);
-    (world, raw, id)
-}
-
-/// The server's answer to a client that wants to go on with the session `id`.
-fn ask(world: &mut Small, raw: &mut RawClient, at: usize) -> Vec<Vec<u8>> {
-    let hello = raw.hello();
-    let replies = world.hit(path(at), &hello);
-    raw.follow(&replies);
-    let hello = raw.hello();
-    world.hit(path(at), &hello)
-}
-
-fn asking_for(id: &[u8], seed: u64) -> RawClient {
-    let mut raw = RawClient::new(IDENTITY, KEY, seed);
-    raw.hello.session_id = id.to_vec();
-    raw
-}
-
-/// Whether the server takes the long way, which always gives the session another name.
-fn is_full(flight: &[Vec<u8>], id: &[u8]) -> bool {
-    let full = parse::message_types(flight).contains(&SERVER_HELLO_DONE);
-    assert_eq!(full, RawClient::session_id_of(flight) != id);
-    full
-}
-
-/// One round trip less: 32 bytes for the id in both hellos, and none for the rest of two flights.
-#[test]
-fn bytes_of_each_flight() {
-    let (servers, clients) = (cache(), cache());
-    let mut world = Small::with_config(1, with(servers));
-    let full = world.client_with(with(clients), psk(IDENTITY, KEY), path(0));
-    world.run_for(Duration::from_secs(1));
-    let first: Vec<_> = world.net.trace.drain(..).map(|(_, packet)| packet.bytes.len()).collect();
-    assert_eq!(first, [79, 44, 95, 131, 95, 67], "4 bytes ask for a ticket, 32 name the session");
-    let again = world.client_with(with(clients), psk(IDENTITY, KEY), path(1));
-    world.run_for(Duration::from_secs(1));
-    let sent: Vec<_> =
-        world.net.trace.iter().map(|(_, packet)| (packet.direction, packet.bytes.len())).collect();
-    use Direction::{ToClient, ToServer};
-    let expected = [(ToServer, 111), (ToClient, 44), (ToServer, 127), (ToClient, 106 + 67), (ToServer, 67)];
-    assert_eq!(sent, expected);
-    for (client, resumed) in [(full, false), (again, true)] {
-        assert_eq!(world.clients[client].connection.peer().unwrap().resumed, resumed);
-        let path = path(client);
-        let peer = world.server.peer(&path).unwrap();
-        assert_eq!((peer.resumed, peer.identity), (resumed, IDENTITY));
-        world.assert_data_flows(client);
-    }
-    assert_eq!(world.server.stats(), Default::default(), "nothing was dropped or repeated");
-}
 
 /// Our server against an independent client, over and over, each time with keys of its own.
 #[test]
@@ -281,20 +200,6 @@ fn the_extended_master_secret() {
     }
 }
 
-/// A client whose cache holds a session with this id.
-fn kept_by_client(config: Config<'static>, id: &[u8]) -> AgainstRaw {
-    let mut against = AgainstRaw::with_config(12, config);
-    against.server.hello.session_id = id.to_vec();
-    against.establish();
-    against
-}
-
-fn count(cache: &dyn SessionCache, now: dtls_psk::Instant) -> usize {
-    let mut count = 0;
-    cache.last(now, &mut |_| count += 1);
-    count
-}
-
 /// When a resumed handshake fails, the client forgets the session and takes the long way. Silence alone says nothing.
 #[test]
 fn a_failed_resumption_is_not_tried_again() {
@@ -340,95 +245,6 @@ fn a_failed_resumption_is_not_tried_again() {
 fn craft_finished(against: &mut AgainstRaw) -> Vec<u8> {
     let message = message(FINISHED, 1, &[9; 12]);
     against.server.side.seal(HANDSHAKE, &message)
-}
-
-/// Tickets that are none, in places where none belong.
-#[test]
-fn tickets_out_of_place() {
-    let begin = |announced: bool| {
-        let cache = cache();
-        let mut against = AgainstRaw::with_config(14, with(cache));
-        against.hello();
-        if announced {
-            against.server.hello.extensions.as_mut().unwrap().push((EXT_SESSION_TICKET, vec![]));
-        }
-        let flight = against.server.flight(None);
-        let answer = against.hit(&flight);
-        (cache, against, answer)
-    };
-    let finish = |cache: &Cache, mut against: AgainstRaw, kept: usize| {
-        let last = against.server.last_flight();
-        against.hit(&last);
-        against.assert_data_flows();
-        assert_eq!(count(cache, against.now), kept);
-    };
-    // Announced and good; empty, as a server may change its mind; too long to be kept; the longest.
-    for (ticket, kept) in
-        [(vec![1; 100], 1), (vec![], 0), (vec![1; MAX_TICKET_LEN + 1], 0), (vec![1; MAX_TICKET_LEN], 1)]
-    {
-        let (cache, mut against, answer) = begin(true);
-        let message = against.server.take_key_flight_with_ticket(&answer, &ticket);
-        against.hit(&message);
-        finish(cache, against, kept);
-    }
-    // Twice, and once more behind: the second is a copy.
-    let (cache, mut against, answer) = begin(true);
-    let message = against.server.take_key_flight_with_ticket(&answer, &[1; 9]);
-    against.hit(&message);
-    against.hit(&message);
-    finish(cache, against, 1);
-    // Not announced: dropped, as any plaintext is while the Finished is awaited.
-    let (cache, mut against, answer) = begin(false);
-    against.server.take_key_flight(&answer);
-    let forged = record(HANDSHAKE, 0, 77, &message_of_ticket(2, &[1; 9]));
-    assert!(against.hit(&forged).is_empty());
-    finish(cache, against, 0);
-    // Announced and left out: the Finished has the ticket's number, and is not the ticket.
-    let (_, mut against, answer) = begin(true);
-    against.server.take_key_flight(&answer);
-    let last = against.server.last_flight();
-    let answer = against.hit(&last);
-    assert_eq!(against.client.log, [Note::Failed(PeerMisbehaved::UnexpectedMessage.into())]);
-    assert_eq!(parse::records(&answer[0])[0].epoch, 1);
-    // Malformed.
-    for body in [&[0, 0, 0, 1][..], &[0, 0, 0, 1, 0, 5, 1], &[0, 0, 0, 1, 0, 0, 7]] {
-        let (_, mut against, answer) = begin(true);
-        against.server.take_key_flight(&answer);
-        let bad = record(HANDSHAKE, 0, 77, &support::craft::message(NEW_SESSION_TICKET, 2, body));
-        against.hit(&bad);
-        assert!(
-            matches!(against.client.log.as_slice(), [Note::Failed(Error::InvalidMessage(_))]),
-            "{body:?}"
-        );
-    }
-}
-
-fn message_of_ticket(seq: u16, ticket: &[u8]) -> Vec<u8> {
-    message(NEW_SESSION_TICKET, seq, &[&[0; 4][..], &vec16(ticket)].concat())
-}
-
-/// A ticket that does not fit into the datagram is left out, and with it the attempt.
-#[test]
-fn a_hello_is_never_too_long() {
-    let cache = cache();
-    let roomy = Config::coap().with_resumption(cache);
-    let mut against = AgainstRaw::with_config(15, roomy);
-    against.hello();
-    against.server.hello.extensions.as_mut().unwrap().push((EXT_SESSION_TICKET, vec![]));
-    let flight = against.server.flight(None);
-    let answer = against.hit(&flight);
-    let message = against.server.take_key_flight_with_ticket(&answer, &[4; 200]);
-    let last = against.server.last_flight();
-    against.hit(&[message, last].concat());
-    assert!(against.client.is_established());
-    for (mtu, offered) in [(400, 200), (300, 0)] {
-        let mut again = AgainstRaw::with_config(16, roomy.with_mtu(mtu));
-        let hello = again.client.transmit();
-        assert!(hello[0].len() <= mtu);
-        let hello = again.server.take_hello(&hello);
-        let ticket = extension(&client_extensions(&hello.body), EXT_SESSION_TICKET).unwrap();
-        assert_eq!(ticket.len(), offered);
-    }
 }
 
 /// Someone has seen the id go by, and tries it from an address of his own: nothing comes of it, for anybody.
@@ -538,71 +354,37 @@ fn fatal_alerts_forget() {
     let mut against = kept_by_client(with(cache), b"another");
     let fatal = against.server.side.seal(ALERT, &[2, 80]);
     against.hit(&fatal);
-    assert_eq!(count(cache, against.now), 1, "that of before is there");
+    assert_eq!(count(cache, against.now), 0, "nor is that of before, which the server did not take");
 }
 
-/// The cache itself: its size, its lifetime, and sessions as bytes.
+/// Ids that are too long, and that of another identity.
 #[test]
-fn the_cache() {
-    let (servers, clients) = (cache(), leak(MemoryCache::<1>::with_lifetime(Duration::from_secs(100))));
-    let mut world = Small::with_config(22, with(servers));
-    let config = Config::coap().with_resumption(clients);
-    let mut resumed = Vec::new();
-    for (at, pause) in [0, 99, 101, 0].into_iter().enumerate() {
-        world.run_for(Duration::from_secs(pause));
-        let client = world.client_with(config, psk(IDENTITY, KEY), path(at));
-        world.run_for(Duration::from_millis(100));
-        resumed.push(world.clients[client].connection.peer().unwrap().resumed);
-    }
-    assert_eq!(resumed, [false, true, false, true]);
+fn ids_that_are_none() {
+    let (mut world, mut first, id) = remembered(30);
+    let mut raw = asking_for(&[id.clone(), vec![1]].concat(), 30);
+    let hello = raw.hello();
+    assert!(world.hit(path(1), &hello).is_empty(), "33 bytes");
+    assert_eq!(world.server.stats().dropped, 1);
+    // Another identity's id: whoever has no more than that is at its end here, whatever keys it holds itself.
+    world.keys.add(psk(b"mallory", b"mallory's own key"));
+    let mut mallory = RawClient::new(b"mallory", b"mallory's own key", 31);
+    mallory.hello.session_id = id.clone();
+    let flight = ask(&mut world, &mut mallory, 2);
+    assert!(!is_full(&flight, &id));
+    mallory.take_resumption(&flight, &first.side.master);
+    mallory.exchange_keys();
+    let flight = mallory.key_flight();
+    assert!(world.hit(path(2), &flight).is_empty());
+    assert_eq!(world.server.peer(&path(2)), None);
+    world.assert_raw_data_flows(path(0), &mut first);
 
-    let mut copies = Vec::new();
-    clients.last(world.now, &mut |session| copies.push(session.clone()));
-    let session = &copies[0];
-    assert_eq!((session.identity(), session.session_id().len()), (IDENTITY, 32));
-    assert!(
-        !format!("{session:?}").contains(char::is_numeric) || format!("{session:?}").contains("Aes128Ccm8")
-    );
-    let mut bytes = [0; MAX_RESUMABLE_LEN];
-    let len = session.to_bytes(&mut bytes).unwrap();
-    let read = ResumableSession::from_bytes(&bytes[..len]).unwrap();
-    assert_eq!(
-        (read.identity(), read.session_id(), read.tag()),
-        (IDENTITY, session.session_id(), session.tag())
-    );
-    for short in 0..len {
-        assert!(ResumableSession::from_bytes(&bytes[..short]).is_err());
-        assert!(session.to_bytes(&mut [0; MAX_RESUMABLE_LEN][..short]).is_err());
-    }
-    assert!(ResumableSession::from_bytes(&[&bytes[..len], &[0]].concat()).is_err());
-    // Of five sessions, a cache of four keeps the last.
-    let small = cache();
-    let mut ids = Vec::new();
-    for at in 0..5_u64 {
-        let mut world = Small::with_config(23 + at, with(small));
-        world.now = world.now + Duration::from_secs(at);
-        let mut raw = RawClient::new(IDENTITY, KEY, at);
-        let flight = ask(&mut world, &mut raw, 0);
-        ids.push(RawClient::session_id_of(&flight));
-        raw.take_server_flight(&flight);
-        raw.exchange_keys();
-        let flight = raw.key_flight();
-        world.hit(path(0), &flight);
-    }
-    let there: Vec<bool> = ids
-        .iter()
-        .map(|id| {
-            let mut found = false;
-            small.get(id, world.now, &mut |_| found = true);
-            found
-        })
-        .collect();
-    assert_eq!(there, [false, true, true, true, true]);
-    // One that is asked while it lends says nothing, and does not fail.
-    small.last(world.now, &mut |session| {
-        small.put(session, world.now);
-        small.forget(session.tag());
-    });
+    // A server that gives the session a name of 33 bytes.
+    let mut against = AgainstRaw::with_config(32, with(cache()));
+    against.hello();
+    against.server.hello.session_id = vec![1; 33];
+    let flight = against.server.flight(None);
+    let answer = against.hit(&flight);
+    assert!(matches!(parse::plain_alert(&answer[0]), Some((2, 47 | 50))));
 }
 
 /// Without a wish for it, not a byte of it is on the wire.

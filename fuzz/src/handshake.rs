@@ -42,7 +42,8 @@ fn bodies(data: &[u8]) {
         same(data, ServerKeyExchange::parse(data, with_key), |it, w| it.emit(w));
         same(data, ClientKeyExchange::parse(data, with_key), |it, w| it.emit(w));
     }
-    if let Ok(NewSessionTicket { ticket }) = NewSessionTicket::parse(data) {
+    if let Ok(NewSessionTicket { lifetime_hint, ticket }) = NewSessionTicket::parse(data) {
+        assert!(data.starts_with(&lifetime_hint.to_be_bytes()));
         assert!(data.ends_with(ticket) && data.len() == 6 + ticket.len());
     }
     if let Ok(Some(check)) = ReturnRoutabilityCheck::parse(data) {

@@ -353,9 +353,7 @@ impl Session {
         } else if level == AlertLevel::Fatal {
             self.state = State::Closed;
             // A session that failed is not to be resumed (RFC 5246 §7.2.2).
-            if let Some(cache) = config.resumption().filter(|_| !self.tag.is_empty()) {
-                cache.forget(self.tag.as_bytes());
-            }
+            config.forget_session(&self.tag);
             Some(Event::Failed(Error::AlertReceived(description)))
         } else {
             None

@@ -426,9 +426,13 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
         self.sessions_due_from = 0;
     }
 
-    /// Closes every session of `identity`, and ends the handshakes that use its key, for when that was taken back. Take
-    /// it out of the key store first.
+    /// Closes every session of `identity`, ends the handshakes that use its key, and has the
+    /// [cache](Config::with_resumption) forget what could be resumed, for when that was taken back. Take it out of the key
+    /// store first.
     pub fn revoke(&mut self, identity: &[u8]) {
+        if let Some(cache) = self.config.resumption() {
+            cache.forget_identity(identity);
+        }
         for entry in self.storage.handshakes.iter_mut() {
             if entry.value.identity() == Some(identity) {
                 entry.value.fail(Error::AuthenticationFailed);

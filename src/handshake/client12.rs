@@ -66,27 +66,39 @@ struct Offer {
     session_id: TlsSessionId,
     ticket: Ticket,
     tag: ResumptionTag,
+    max_fragment_length: Option<MaxFragmentLength>,
 }
 
 impl Offer {
-    const NOTHING: Self =
-        Self { session_id: TlsSessionId::EMPTY, ticket: Ticket::EMPTY, tag: ResumptionTag::EMPTY };
+    const NOTHING: Self = Self {
+        session_id: TlsSessionId::EMPTY,
+        ticket: Ticket::EMPTY,
+        tag: ResumptionTag::EMPTY,
+        max_fragment_length: None,
+    };
 
     fn find(config: &Config<'_>, psk: &Psk<'_>, own_id: TlsSessionId, now: Instant) -> Self {
         let mut offer = Self::NOTHING;
         let Some(cache) = config.resumption() else { return offer };
         cache.last(now, &mut |session| {
             let is_ours = session.identity.as_bytes() == psk.identity() && session.is_under(psk.key());
-            if !is_ours || !config.suites().contains(&session.suite) {
-                return;
+            let length = session.max_fragment_length;
+            let suits = config.suites().contains(&session.suite)
+                && (length.is_none() || length == config.max_fragment_length());
+            let has_ticket = !session.ticket.is_empty() && config.has_room_for_ticket(session.ticket.len());
+            let (session_id, ticket) =
+                if has_ticket { (own_id, session.ticket) } else { (session.session_id, Ticket::EMPTY) };
+            if is_ours && suits && !session_id.is_empty() {
+                offer = Self { session_id, ticket, tag: session.tag, max_fragment_length: length };
             }
-            let ticket = Some(session.ticket).filter(|ticket| config.has_room_for_ticket(ticket.len()));
-            offer = match ticket.filter(|ticket| !ticket.is_empty()) {
-                Some(ticket) => Self { session_id: own_id, ticket, tag: session.tag },
-                None => Self { session_id: session.session_id, ticket: Ticket::EMPTY, tag: session.tag },
-            };
         });
         offer
+    }
+
+    /// Whether a server that gives the session this id goes on with the one that it was offered: it repeats the id (RFC 5246
+    /// §7.4.1.3).
+    fn is_taken_by(&self, session_id: &[u8]) -> bool {
+        !session_id.is_empty() && session_id == self.session_id.as_bytes()
     }
 }
 
@@ -108,8 +120,8 @@ impl Hello {
     }
 
     /// Names the session that is offered; empty for none.
-    pub(super) fn offered_tag(&self) -> &[u8] {
-        self.offer.tag.as_bytes()
+    pub(super) const fn offered_tag(&self) -> &ResumptionTag {
+        &self.offer.tag
     }
 
     pub(super) const fn was_answered(&self) -> bool {
@@ -195,7 +207,7 @@ impl Hello {
             return Err(PeerMisbehaved::NoExtendedMasterSecret.into());
         }
         // The length is echoed or left out (RFC 6066 §4), and never stands beside a limit (RFC 8449 §5).
-        let length = answer.max_fragment_length;
+        let mut length = answer.max_fragment_length;
         if length.is_some() && (length != offered.max_fragment_length || answer.record_size_limit.is_some()) {
             return Err(PeerMisbehaved::WrongSizeLimit.into());
         }
@@ -206,6 +218,10 @@ impl Hello {
             Some(_) => self.random.connection_id,
             None => OwnConnectionId::EMPTY,
         };
+        if self.offer.is_taken_by(hello.session_id) && answer.record_size_limit.is_none() {
+            // That of the session is still in force, and not said again (RFC 6066 §1.1).
+            length = length.or(self.offer.max_fragment_length);
+        }
         let fragment = length.map_or(MAX_RECORD_SIZE, MaxFragmentLength::len);
         // A server that does not answer the signal is let through, as RFC 5746 §4.1 allows: tinydtls and others do not
         // know it, and this client never renegotiates, which is what the splice would need.
@@ -221,6 +237,7 @@ impl Hello {
                 Some(_) => offered.record_size_limit.unwrap_or(fragment),
                 None => fragment,
             },
+            max_fragment_length: length,
             session_id: TlsSessionId::new(hello.session_id).unwrap_or(TlsSessionId::EMPTY),
         };
         let ticket_awaited = answer.session_ticket.is_some();
@@ -252,10 +269,9 @@ impl ServerHelloSeen {
         self.agreed.suite
     }
 
-    /// Whether the server resumes the session that it was offered: it repeats the id (RFC 5246 §7.4.1.3).
+    /// Whether the server resumes the session that it was offered.
     fn is_resumed(&self) -> bool {
-        let offered = self.hello.offer.session_id.as_bytes();
-        !offered.is_empty() && offered == self.agreed.session_id.as_bytes()
+        self.hello.offer.is_taken_by(self.agreed.session_id.as_bytes())
     }
 }
 
@@ -308,6 +324,8 @@ impl Core {
                 if seen.is_resumed() {
                     self.resume_as_client(context, &seen, now)?;
                 } else {
+                    // It would not take the session the next time either.
+                    context.config.forget_session(seen.hello.offered_tag());
                     self.state = State::ClientAwaitsServerHelloDone(seen);
                 }
             }
@@ -333,15 +351,20 @@ impl Core {
                     PremasterSecret::psk(psk.key())
                 };
                 let pending = self.exchange_keys(context, &premaster, agreed, peer_connection_id, now)?;
-                self.state = State::ClientAwaitsFinished(Pending { ticket_awaited, ..pending });
+                let tag = pending.master.tag(context.config, &pending.agreed, psk.key());
+                self.state = State::ClientAwaitsFinished(Pending { ticket_awaited, tag, ..pending });
             }
             (State::ClientAwaitsFinished(pending), HandshakeType::NewSessionTicket)
                 if pending.ticket_awaited =>
             {
-                let NewSessionTicket { ticket } = NewSessionTicket::parse(message.body)?;
+                let NewSessionTicket { lifetime_hint, ticket } = NewSessionTicket::parse(message.body)?;
                 pending.ticket_awaited = false;
-                // One that is too long is not kept.
-                pending.ticket = Ticket::new(ticket).unwrap_or(Ticket::EMPTY);
+                if !ticket.is_empty() {
+                    // One that is too long is not kept. The id is good for nothing beside any (RFC 5077 §3.4).
+                    pending.ticket = Ticket::new(ticket).unwrap_or(Ticket::EMPTY);
+                    pending.ticket_lifetime = lifetime_hint;
+                    pending.agreed.session_id = TlsSessionId::EMPTY;
+                }
                 self.add_to_transcript(message);
             }
             (State::ClientAwaitsFinished(pending), HandshakeType::Finished) if !pending.ticket_awaited => {
@@ -361,7 +384,7 @@ impl Core {
                     }
                 });
                 let identity = Identity::new(psk.identity()).ok_or(Error::IdentityTooLong)?;
-                pending.keep(context.config, identity, None, psk.key(), now);
+                pending.keep(context.config, identity, None, now);
                 let established = pending.establish(identity, None, last_flight);
                 self.state = State::OVER;
                 return Ok(Some(established));

@@ -5,16 +5,18 @@ use zeroize::Zeroizing;
 use super::Context;
 use super::transcript::Transcript;
 use crate::CipherSuite;
+use crate::config::Config;
 use crate::connection_id::OwnConnectionId;
 use crate::crypto::aead::{AeadKey, SALT_LEN};
 use crate::crypto::exporter::{Exporter, MASTER_SECRET_LEN};
 use crate::crypto::key_share::POINT_LEN;
 use crate::crypto::prf::Prf;
 use crate::crypto::provider::KEY_LEN;
-use crate::psk::{Identity, MAX_KEY_LEN};
-use crate::resumption::{ResumableSession, Ticket, TlsSessionId};
+use crate::psk::MAX_KEY_LEN;
+use crate::resumption::{ResumableSession, ResumptionTag, TlsSessionId};
 use crate::wire::RANDOM_LEN;
 use crate::wire::finished::VERIFY_DATA_LEN;
+use crate::wire::max_fragment_length::MaxFragmentLength;
 
 /// What both hellos agreed on.
 #[derive(Clone, Copy)]
@@ -30,6 +32,8 @@ pub(crate) struct Agreed {
     pub(crate) send_limit: u16,
     /// The longest plaintext that this side takes in a record.
     pub(crate) receive_limit: u16,
+    /// What the client asked for, where it is in force: for all that is resumed from the session, too (RFC 6066 §1.1).
+    pub(crate) max_fragment_length: Option<MaxFragmentLength>,
     /// The id that the server gave the session; empty where it cannot be resumed by one.
     pub(crate) session_id: TlsSessionId,
 }
@@ -73,27 +77,18 @@ impl MasterSecret {
         Self { prf: Prf::new(session.master.as_ref()), secret: session.master.clone() }
     }
 
-    /// What the next handshake can be cut short with. Only where the master secret is bound to the handshake (RFC 7627
-    /// §5.3).
-    pub(crate) fn resumable(
-        &self,
-        agreed: &Agreed,
-        identity: Identity,
-        host: Option<u16>,
-        psk: &[u8],
-        ticket: Ticket,
-    ) -> Option<ResumableSession> {
-        let session = ResumableSession {
-            session_id: agreed.session_id,
-            ticket,
-            master: self.secret.clone(),
-            suite: agreed.suite,
-            identity,
-            host,
-            tag: ResumableSession::tag_of(&self.secret, psk),
-        };
-        let can_be_found = !session.session_id.is_empty() || !session.ticket.is_empty();
-        Some(session).filter(|_| agreed.extended_master_secret && can_be_found)
+    /// A copy of the secret, for the session that can be resumed with it.
+    pub(crate) fn secret(&self) -> Zeroizing<[u8; MASTER_SECRET_LEN]> {
+        self.secret.clone()
+    }
+
+    /// The tag of the session, under the key that the secret was made of. Empty where the session cannot be resumed: nobody
+    /// would keep it, or its secret is not bound to the handshake (RFC 7627 §5.3).
+    pub(crate) fn tag(&self, config: &Config<'_>, agreed: &Agreed, psk: &[u8]) -> ResumptionTag {
+        if config.resumption().is_none() || !agreed.extended_master_secret {
+            return ResumptionTag::EMPTY;
+        }
+        ResumableSession::tag_of(&self.secret, psk)
     }
 
     /// The keys that the client and the server write with.

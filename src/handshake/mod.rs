@@ -39,7 +39,7 @@ use crate::error::{Error, PeerMisbehaved};
 use crate::log::debug;
 use crate::psk::{Identity, Psk, PskStore};
 use crate::record::{Dropped, Opened, PlainWriter, ReadState, WriteState};
-use crate::resumption::{ResumptionTag, Ticket};
+use crate::resumption::{ResumableSession, ResumptionTag, Ticket};
 use crate::stats::Stats;
 use crate::time::Instant;
 use crate::wire::Reader;
@@ -165,6 +165,9 @@ struct Pending {
     /// Whether a server has announced a ticket, and has yet to send it.
     ticket_awaited: bool,
     ticket: Ticket,
+    /// For how many seconds the ticket is good; 0 where the server did not say.
+    ticket_lifetime: u32,
+    /// Names the session, and the key that it was made with: the key store may have another one by the end of the handshake.
     tag: ResumptionTag,
 }
 
@@ -439,13 +442,12 @@ impl Handshake {
     /// The handshake failed: a client will not try to resume that session again. A server keeps it, as whoever has seen its
     /// id go by could have begun this handshake.
     fn forget_session(&self, context: &Context<'_>) {
-        let tag = match &self.core.state {
-            State::ClientAwaitsServerHello(hello) => hello.offered_tag(),
-            State::ClientAwaitsFinished(pending) if pending.resumed => pending.tag.as_bytes(),
-            _ => &[],
-        };
-        if let Some(cache) = context.config.resumption().filter(|_| !tag.is_empty()) {
-            cache.forget(tag);
+        match &self.core.state {
+            State::ClientAwaitsServerHello(hello) => context.config.forget_session(hello.offered_tag()),
+            State::ClientAwaitsFinished(pending) if pending.resumed => {
+                context.config.forget_session(&pending.tag);
+            }
+            _ => {}
         }
     }
 
@@ -536,21 +538,35 @@ impl Pending {
             resumed: false,
             ticket_awaited: false,
             ticket: Ticket::EMPTY,
+            ticket_lifetime: 0,
             tag: ResumptionTag::EMPTY,
         }
     }
 
-    /// Keeps the session for the next handshake, if there is where to. `psk` is the key that has been proven.
-    fn keep(&mut self, config: &Config<'_>, identity: Identity, host: Option<u16>, psk: &[u8], now: Instant) {
-        let Some(cache) = config.resumption() else { return };
+    /// Keeps the session for the next handshake, if there is where to.
+    fn keep(&mut self, config: &Config<'_>, identity: Identity, host: Option<u16>, now: Instant) {
+        let Some(cache) = config.resumption().filter(|_| !self.tag.is_empty()) else { return };
+        let Agreed { session_id, suite, max_fragment_length, .. } = self.agreed;
         // One that was resumed is there already, unless it has a new ticket.
         if self.resumed && self.ticket.is_empty() {
             return;
         }
-        if let Some(session) = self.master.resumable(&self.agreed, identity, host, psk, self.ticket) {
-            self.tag = session.tag;
-            cache.put(&session, now);
+        if session_id.is_empty() && self.ticket.is_empty() {
+            self.tag = ResumptionTag::EMPTY;
+            return;
         }
+        let session = ResumableSession {
+            session_id,
+            ticket: self.ticket,
+            ticket_lifetime: self.ticket_lifetime,
+            master: self.master.secret(),
+            suite,
+            max_fragment_length,
+            identity,
+            host,
+            tag: self.tag,
+        };
+        cache.put(&session, now);
     }
 
     /// Makes the current states of the pending ones. These are copies: the originals are wiped where they lie, when the

@@ -13,7 +13,7 @@ use crate::crypto::key_share::KeyShare;
 use crate::error::{Error, PeerMisbehaved};
 use crate::log::warning;
 use crate::psk::{self, HostLookup, Identity, MAX_KEY_LEN, PskStore};
-use crate::resumption::{ResumableSession, TlsSessionId, draw_session_id};
+use crate::resumption::{ResumableSession, ResumptionTag, TlsSessionId, draw_session_id};
 use crate::time::Instant;
 use crate::wire::client_hello::ClientHello;
 use crate::wire::client_key_exchange::ClientKeyExchange;
@@ -137,6 +137,7 @@ impl HelloSeen {
             return_routability_check: offered.return_routability_check && ids.is_some(),
             send_limit: offered.record_size_limit.unwrap_or(fragment).min(MAX_RECORD_SIZE),
             receive_limit: record_size_limit.unwrap_or(fragment),
+            max_fragment_length,
             // Without the extended master secret it could not be resumed (RFC 7627 §5.3).
             session_id: if offered.extended_master_secret { session_id } else { TlsSessionId::EMPTY },
         };
@@ -163,17 +164,25 @@ impl HelloSeen {
         hello: &ClientHello<'_>,
         now: Instant,
     ) -> Result<Option<ResumableSession>, Error> {
-        let (Some(cache), false) = (config.resumption(), hello.session_id.is_empty()) else {
+        // The id beside a ticket is one that the client has made up (RFC 5077 §3.4).
+        let has_ticket = hello.extensions.session_ticket.is_some_and(|ticket| !ticket.is_empty());
+        let (Some(cache), false) = (config.resumption(), hello.session_id.is_empty() || has_ticket) else {
             return Ok(None);
         };
         let mut found = None;
-        cache.get(hello.session_id, now, &mut |session| found = Some(session.clone()));
+        cache.get(hello.session_id, now, &mut |session| {
+            if session.session_id() == hello.session_id {
+                found = Some(session.clone());
+            }
+        });
         let Some(session) = found else { return Ok(None) };
         if !hello.extensions.extended_master_secret {
             return Err(PeerMisbehaved::NoExtendedMasterSecret.into());
         }
-        // Another host than before means a full handshake (RFC 6066 §3), and so does a suite that is not wanted any more.
+        // Another host than before means a full handshake (RFC 6066 §3), and so does a suite that is not wanted any more, or
+        // another length of records, which the resumed session could not have (§1.1).
         let suits = session.host == self.answer.host
+            && session.max_fragment_length == self.agreed.max_fragment_length
             && config.suites().contains(&session.suite)
             && hello.cipher_suites.contains(session.suite.number());
         let mut has_same_key = false;
@@ -299,7 +308,8 @@ impl Core {
         let agreed = Agreed { suite: session.suite, session_id: session.session_id, ..seen.agreed };
         let master = MasterSecret::resumed(context, &agreed, session);
         let pending = Pending::new(Side::Server, agreed, seen.peer_connection_id, master);
-        let answer = Answer { resumed: true, ..seen.answer };
+        // Nothing of RFC 6066 is said again (§1.1).
+        let answer = Answer { resumed: true, max_fragment_length: None, ..seen.answer };
         self.state = State::ServerAwaitsFinished(KeyExchangeSeen {
             answer,
             identity: session.identity,
@@ -329,12 +339,13 @@ impl Core {
                 let HelloSeen { agreed, peer_connection_id, answer, ref dummy } = *seen;
                 let dummy = dummy.clone();
                 self.add_to_transcript(message);
-                let (master, identity, known) =
+                let (master, identity, known, tag) =
                     self.look_up_key(context, store, &agreed, answer.host, &dummy, message)?;
+                let pending = Pending::new(Side::Server, agreed, peer_connection_id, master);
                 self.state = State::ServerAwaitsFinished(KeyExchangeSeen {
                     answer,
                     identity,
-                    pending: Pending::new(Side::Server, agreed, peer_connection_id, master),
+                    pending: Pending { tag, ..pending },
                     known,
                     proof: Proof::Awaited,
                 });
@@ -357,12 +368,7 @@ impl Core {
                     verify_data: master.verify_data(Side::Server, &self.transcript),
                 });
                 let (identity, host) = (seen.identity, seen.answer.host);
-                if context.config.resumption().is_some() {
-                    let pending = &mut seen.pending;
-                    store.with_host_key(host, identity.as_bytes(), &mut |key| {
-                        pending.keep(context.config, identity, host, key, now);
-                    });
-                }
+                seen.pending.keep(context.config, identity, host, now);
                 let established = seen.pending.establish(identity, host, last_flight);
                 self.state = State::OVER;
                 return Ok(Some(established));
@@ -372,8 +378,9 @@ impl Core {
         Ok(None)
     }
 
-    /// Derives the master secret from the ClientKeyExchange, with the identity and whether there is such a one. An unknown
-    /// identity goes on under a key that nobody knows, so that it looks like a wrong key (RFC 4279 §2).
+    /// Derives the master secret from the ClientKeyExchange, with the identity, whether there is such a one, and the
+    /// session's tag. An unknown identity goes on under a key that nobody knows, so that it looks like a wrong key (RFC 4279
+    /// §2).
     fn look_up_key(
         &mut self,
         context: &Context<'_>,
@@ -382,7 +389,7 @@ impl Core {
         host: Option<u16>,
         dummy: &[u8; RANDOM_LEN],
         message: &Message<'_>,
-    ) -> Result<(MasterSecret, Identity, bool), Error> {
+    ) -> Result<(MasterSecret, Identity, bool, ResumptionTag), Error> {
         let with_point = agreed.suite.has_forward_secrecy();
         let ClientKeyExchange { psk_identity, point } = ClientKeyExchange::parse(message.body, with_point)?;
         let identity = Identity::new(psk_identity);
@@ -408,6 +415,7 @@ impl Core {
             None => PremasterSecret::psk(key),
         };
         let master = MasterSecret::derive(context, agreed, &premaster, &self.transcript);
-        Ok((master, identity.unwrap_or(Identity::EMPTY), known))
+        let tag = master.tag(context.config, agreed, key);
+        Ok((master, identity.unwrap_or(Identity::EMPTY), known, tag))
     }
 }

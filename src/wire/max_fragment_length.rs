@@ -36,17 +36,22 @@ impl MaxFragmentLength {
         256 << (self as u16)
     }
 
+    /// The length with this number on the wire.
+    pub const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            1 => Some(Self::Bytes512),
+            2 => Some(Self::Bytes1024),
+            3 => Some(Self::Bytes2048),
+            4 => Some(Self::Bytes4096),
+            _ => None,
+        }
+    }
+
     /// Reads the extension's data. Another number is an `illegal_parameter` (RFC 6066 §4).
     pub(super) fn parse(data: &[u8]) -> Result<Self, InvalidMessage> {
         let mut r = Reader::new(data);
         let number = r.u8()?;
         r.finish()?;
-        match number {
-            1 => Ok(Self::Bytes512),
-            2 => Ok(Self::Bytes1024),
-            3 => Ok(Self::Bytes2048),
-            4 => Ok(Self::Bytes4096),
-            _ => Err(InvalidMessage::IllegalValue),
-        }
+        Self::from_number(number).ok_or(InvalidMessage::IllegalValue)
     }
 }

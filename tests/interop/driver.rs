@@ -85,6 +85,18 @@ impl<'a> Client<'a> {
         material
     }
 
+    /// Bytes in front of a payload and behind it.
+    pub fn overhead(&self) -> (usize, usize) {
+        self.connection.overhead().expect("a session")
+    }
+
+    /// Goes on from another port, as after a NAT has forgotten the old one.
+    pub fn rebind(&mut self) {
+        let server = self.socket.peer_addr().unwrap();
+        self.socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        self.socket.connect(server).unwrap();
+    }
+
     /// The longest payload that the server takes.
     pub fn max_payload(&mut self) -> usize {
         match self.connection.send(&[0; 16_385], &mut [0; 17_000]) {
@@ -250,7 +262,9 @@ fn serve(socket: &UdpSocket, config: &Config<'_>, psk: Psk<'_>, reports: &Sender
         let mut data = Vec::new();
         let now = clock.now();
         let mut incoming = endpoint.receive(&mut datagram[..length], path, &mut rng, now);
+        let mut known_by = path;
         while let Some(event) = incoming.next() {
+            known_by = incoming.path();
             report(match event {
                 Event::Established => Report::Established(incoming.peer().expect("a session").into()),
                 Event::Data(bytes) => {
@@ -264,8 +278,8 @@ fn serve(socket: &UdpSocket, config: &Config<'_>, psk: Psk<'_>, reports: &Sender
         }
         if !data.is_empty() {
             data.make_ascii_uppercase();
-            let (length, _) = endpoint.send(&path, &data, &mut datagram).unwrap();
-            socket.send_to(&datagram[..length], remote).unwrap();
+            let (length, by) = endpoint.send(&known_by, &data, &mut datagram).unwrap();
+            socket.send_to(&datagram[..length], by.remote).unwrap();
         }
     }
 }

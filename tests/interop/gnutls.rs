@@ -6,6 +6,7 @@ use dtls_psk::{CipherSuite, Config, Error, MemoryCache, Psk};
 
 use crate::{
     driver::{Client, Report, Server},
+    matrix::works,
     openssl::{agreed, impatient, psk, resumed},
     peers::{IDENTITY, KEY, Peer, Scratch, free_ports, hex, program},
     suite::{CCM_8, GCM, SUITES, Suite},
@@ -20,9 +21,9 @@ fn priority(suite: Suite) -> String {
 }
 
 /// A running `gnutls-serv`.
-struct Serv {
+pub struct Serv {
     peer: Peer,
-    address: SocketAddr,
+    pub address: SocketAddr,
     _keys: Scratch,
 }
 
@@ -32,7 +33,7 @@ fn serv(suite: Suite, identity: &str, key: &str) -> Serv {
 }
 
 /// The same with further arguments.
-fn serv_with(suite: Suite, identity: &str, key: &str, arguments: &[&str]) -> Serv {
+pub fn serv_with(suite: Suite, identity: &str, key: &str, arguments: &[&str]) -> Serv {
     let port = free_ports(1);
     let keys = Scratch::with("keys", format!("{identity}:{}\n", hex(key)));
     let mut command = program("gnutls-serv");
@@ -46,7 +47,7 @@ fn serv_with(suite: Suite, identity: &str, key: &str, arguments: &[&str]) -> Ser
     Serv { peer, address, _keys: keys }
 }
 
-fn cli(server: SocketAddr, suite: Suite, identity: &str, key: &str) -> Command {
+pub fn cli(server: SocketAddr, suite: Suite, identity: &str, key: &str) -> Command {
     let mut command = program("gnutls-cli");
     command.args(["--udp", "--port", &server.port().to_string()]);
     command.args(["--pskusername", identity, "--pskkey", &hex(key)]);
@@ -68,6 +69,7 @@ fn our_client_speaks_with_gnutls_serv() {
             assert_eq!(client.next(), Report::Data(line.into()));
         }
         client.close();
+        works("gnutls", "client", suite, "handshake and data");
     }
 }
 
@@ -86,6 +88,7 @@ fn gnutls_cli_speaks_with_our_server() {
         client.wait_for("PING");
         client.close_input();
         assert_eq!(server.next(), Report::Closed);
+        works("gnutls", "server", suite, "handshake and data");
     }
 }
 
@@ -161,6 +164,9 @@ fn our_client_resumes_with_gnutls_serv() {
                 assert_eq!(client.next(), Report::Data(b"ping\n".into()));
                 client.close();
             }
+            if by == "id" {
+                works("gnutls", "client", suite, "resumption by id");
+            }
         }
     }
 }
@@ -181,6 +187,7 @@ fn gnutls_cli_resumes_with_our_server() {
         client.write(b"ping\n");
         assert_eq!(server.next(), Report::Data(b"ping\n".into()));
         client.wait_for("PING");
+        works("gnutls", "server", suite, "resumption by id");
     }
 }
 
@@ -201,5 +208,6 @@ fn record_sizes_with_gnutls() {
         echoed.extend(piece);
     }
     assert_eq!(echoed, [b'x'; 600]);
+    works("gnutls", "client", CCM_8, "record_size_limit");
     client.close();
 }

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, process::Command};
 
 use crate::{
+    matrix::works,
     ours,
     peers::{Ended, GOOD, IDENTITY, KEY, Peer, Scratch, free_ports, program},
     relay::{FAIR, Record, Relay, Weather},
@@ -103,6 +104,7 @@ fn its_clients_speak_with_our_server() {
             }
             server.wait_for_session(suite);
             assert_eq!(server.peer.count(&ours::agreed(suite)), 2, "{}", server.peer.shown());
+            works(&format!("libcoap ({build:?})"), "server", suite, "CoAP");
         }
     }
 }
@@ -128,6 +130,7 @@ fn our_client_speaks_with_its_servers() {
                 }
                 server.peer.wait_for(&format!("got psk_identity: '{IDENTITY}'"));
             }
+            works(&format!("libcoap ({build:?})"), "client", suite, "CoAP");
         }
     }
 }

@@ -2,10 +2,11 @@
 
 use std::{net::SocketAddr, process::Command, time::Duration};
 
-use dtls_psk::{AlertDescription, CipherSuite, Config, Error, MemoryCache, Psk};
+use dtls_psk::{AlertDescription, CipherSuite, Config, Error, MaxFragmentLength, MemoryCache, Psk};
 
 use crate::{
     driver::{Agreed, Client, Report, Server},
+    matrix::works,
     peers::{Ended, IDENTITY, KEY, Peer, Scratch, free_ports, hex, program},
     suite::{CCM_8, GCM, SUITES, Suite},
 };
@@ -35,7 +36,7 @@ fn s_server(suite: Suite, identity: &str, key: &str) -> (Peer, SocketAddr) {
 }
 
 /// The same with further arguments.
-fn s_server_with(suite: Suite, identity: &str, key: &str, arguments: &[&str]) -> (Peer, SocketAddr) {
+pub fn s_server_with(suite: Suite, identity: &str, key: &str, arguments: &[&str]) -> (Peer, SocketAddr) {
     let address = SocketAddr::from(([127, 0, 0, 1], free_ports(1)));
     let mut command = program("openssl");
     command.args(["s_server", "-dtls1_2", "-accept", &address.to_string()]);
@@ -91,6 +92,7 @@ fn our_client_speaks_with_s_server() {
         client.close();
         // Said on close_notify.
         server.wait_for("DONE");
+        works("openssl", "client", suite, "handshake and data");
     }
 }
 
@@ -134,6 +136,7 @@ fn s_client_speaks_with_our_server() {
         client.wait_for("PING");
         client.write(b"Q\n");
         assert_eq!(server.next(), Report::Closed);
+        works("openssl", "server", suite, "handshake and data");
     }
 }
 
@@ -145,6 +148,7 @@ fn our_server_refuses_s_client_with_a_wrong_key_or_identity() {
         // Its second flight, a second after the first, is answered.
         assert_eq!(server.next(), Report::Failed(Error::AuthenticationFailed));
         client.wait().must_say("alert decrypt error").must_not_say("ESTABLISHED");
+        works("openssl", "server", CCM_8, "wrong key, unknown identity");
     }
 }
 
@@ -198,8 +202,46 @@ fn our_client_resumes_with_s_server() {
                 server.wait_for_count("DONE", round + 1);
             }
             assert_eq!(server.count("Reused session-id"), 2, "by {by}:\n{}", server.shown());
+            works("openssl", "client", suite, &format!("resumption by {by}"));
         }
     }
+}
+
+/// `max_fragment_length` belongs to the session. OpenSSL says it again all the same when it resumes one, and does not miss it
+/// where our server does not.
+#[test]
+fn resumed_sessions_have_short_records_with_openssl() {
+    let (server, address) = s_server(CCM_8, IDENTITY, KEY);
+    let cache = MemoryCache::<1>::new();
+    let short = MaxFragmentLength::Bytes512;
+    let config = Config::default().with_max_fragment_length(short).with_resumption(&cache);
+    let psk = psk();
+    for (round, expected) in [agreed(CCM_8), resumed(CCM_8)].into_iter().enumerate() {
+        let mut client = Client::connect(address, &config, &psk).unwrap();
+        assert_eq!((client.agreed(), client.max_payload()), (expected, 512));
+        client.close();
+        server.wait_for_count("DONE", round + 1);
+    }
+    works("openssl", "client", CCM_8, "max_fragment_length");
+
+    let server = Server::with_config(psk, || {
+        let cache: &'static MemoryCache<4> = Box::leak(Box::default());
+        Config::default().with_resumption(cache)
+    });
+    let session = Scratch::new("session");
+    for (argument, expected) in [("-sess_out", agreed(CCM_8)), ("-sess_in", resumed(CCM_8))] {
+        let mut command = s_client(server.address, CCM_8, IDENTITY, KEY);
+        let mut client = Peer::spawn(command.args(["-maxfraglen", "512", argument, session.path()]));
+        assert_eq!(server.next(), Report::Established(expected));
+        client.wait_for("SSL-Session:");
+        client.write(b"ping\n");
+        assert_eq!(server.next(), Report::Data(b"ping\n".into()));
+        client.wait_for("PING");
+        client.write(b"Q\n");
+        assert_eq!(server.next(), Report::Closed);
+        client.wait();
+    }
+    works("openssl", "server", CCM_8, "max_fragment_length");
 }
 
 /// `s_client` resumes the session that it has saved, by the id that our server gave it.
@@ -227,5 +269,6 @@ fn s_client_resumes_with_our_server() {
             assert_eq!(server.next(), Report::Closed);
             client.wait();
         }
+        works("openssl", "server", suite, "resumption by id");
     }
 }

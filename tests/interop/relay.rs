@@ -38,6 +38,29 @@ impl Datagram {
     pub fn is_data(&self) -> bool {
         self.bytes.first() == Some(&23)
     }
+
+    /// The types of the plaintext handshake messages that it holds a part of only, each with the part's length.
+    pub fn fragments(&self) -> Vec<(u8, usize)> {
+        let number = |bytes: &[u8]| bytes.iter().fold(0, |number, byte| number << 8 | usize::from(*byte));
+        let mut fragments = Vec::new();
+        let mut rest = &self.bytes[..];
+        while let Some((header, after)) = rest.split_at_checked(13) {
+            let (record, next) = after.split_at(number(&header[11..]));
+            rest = next;
+            if header[0] != 22 || number(&header[3..5]) != 0 {
+                continue;
+            }
+            let mut messages = record;
+            while let Some((header, after)) = messages.split_at_checked(12) {
+                let (whole, part) = (number(&header[1..4]), number(&header[9..]));
+                if part < whole {
+                    fragments.push((header[0], part));
+                }
+                messages = &after[part..];
+            }
+        }
+        fragments
+    }
 }
 
 /// What happened so far.

@@ -7,6 +7,8 @@ use dtls_psk::CipherSuite;
 pub struct Suite {
     /// In the IANA registry, in our own programs and in Wireshark.
     pub name: &'static str,
+    /// In the programs of `tests/peers`.
+    pub short: &'static str,
     /// In the library.
     pub ours: CipherSuite,
     /// On the wire.
@@ -21,6 +23,7 @@ pub struct Suite {
 
 pub const CCM_8: Suite = Suite {
     name: "TLS_PSK_WITH_AES_128_CCM_8",
+    short: "CCM_8",
     ours: CipherSuite::Aes128Ccm8,
     number: 0xC0A8,
     openssl: "PSK-AES128-CCM8",
@@ -30,6 +33,7 @@ pub const CCM_8: Suite = Suite {
 
 pub const CCM: Suite = Suite {
     name: "TLS_PSK_WITH_AES_128_CCM",
+    short: "CCM",
     ours: CipherSuite::Aes128Ccm,
     number: 0xC0A4,
     openssl: "PSK-AES128-CCM",
@@ -39,6 +43,7 @@ pub const CCM: Suite = Suite {
 
 pub const GCM: Suite = Suite {
     name: "TLS_PSK_WITH_AES_128_GCM_SHA256",
+    short: "GCM",
     ours: CipherSuite::Aes128Gcm,
     number: 0x00A8,
     openssl: "PSK-AES128-GCM-SHA256",
@@ -47,3 +52,14 @@ pub const GCM: Suite = Suite {
 };
 
 pub const SUITES: [Suite; 3] = [CCM_8, CCM, GCM];
+
+#[cfg(feature = "x25519")]
+pub const ECDHE_GCM: Suite = Suite {
+    name: "TLS_ECDHE_PSK_WITH_AES_128_GCM_SHA256",
+    short: "ECDHE_GCM",
+    ours: CipherSuite::EcdhePskAes128Gcm,
+    number: 0xD001,
+    openssl: "",
+    gnutls: "",
+    gnutls_cipher: "",
+};

@@ -9,6 +9,8 @@ pub mod net;
 pub mod parse;
 pub mod peer;
 pub mod raw;
+#[cfg(feature = "resumption")]
+pub mod resumed;
 pub mod scene;
 pub mod world;
 

@@ -2,7 +2,9 @@
 
 mod check;
 mod fuzz;
+mod matrix;
 mod packages;
+mod peers;
 mod step;
 mod test;
 mod thumb;

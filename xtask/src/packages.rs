@@ -24,6 +24,7 @@ pub const INTEROP: &[Need] = &[
     need("coap-client-gnutls", "libcoap3-bin"),
     need("coap-server-openssl", "libcoap3-bin"),
     need("coap-server-gnutls", "libcoap3-bin"),
+    need("gcc", "gcc"),
     need("openssl", "openssl"),
     need("gnutls-cli", "gnutls-bin"),
     need("gnutls-serv", "gnutls-bin"),

@@ -1,8 +1,9 @@
 //! The tests: `cargo test`, with the peers that the interop tests speak with.
 
 use crate::{
-    check, fuzz,
+    check, fuzz, matrix,
     packages::{self, INTEROP},
+    peers,
     step::{Result, Steps, cargo, run},
 };
 
@@ -12,12 +13,16 @@ const BOARD_ONLY: &[&str] = &["defmt", "embassy-time"];
 /// Every test there is.
 pub fn all(steps: &mut Steps) -> Result {
     packages::ensure(steps, INTEROP)?;
+    peers::build(steps)?;
     let features = check::features()?
         .into_iter()
         .filter(|feature| !BOARD_ONLY.contains(&feature.as_str()))
         .collect::<Vec<_>>()
         .join(",");
-    steps.step("tests", || run(cargo().args(["test", "--workspace", "--features", &features])))?;
+    matrix::clear()?;
+    let outcome = steps.step("tests", || run(cargo().args(["test", "--workspace", "--features", &features])));
+    matrix::print()?;
+    outcome?;
     // A workspace of its own, whose flags are in its own folder.
     steps.step("tests of the fuzz targets", || run(cargo().arg("test").current_dir(fuzz::FOLDER)))
 }
@@ -25,5 +30,11 @@ pub fn all(steps: &mut Steps) -> Result {
 /// Only those against real peers.
 pub fn interop(steps: &mut Steps, filter: Option<&str>) -> Result {
     packages::ensure(steps, INTEROP)?;
-    steps.step("interop tests", || run(cargo().args(["test", "--test", "interop"]).args(filter)))
+    peers::build(steps)?;
+    matrix::clear()?;
+    let outcome = steps.step("interop tests", || {
+        run(cargo().args(["test", "--features", "x25519", "--test", "interop"]).args(filter))
+    });
+    matrix::print()?;
+    outcome
 }

@@ -251,6 +251,7 @@ fn derive(recording: &Recording) -> (Keys, u16) {
                     own_connection_id: OwnConnectionId::EMPTY,
                     return_routability_check: false,
                     send_limit: 1 << 14,
+                    max_fragment_length: None,
                     receive_limit: 1 << 14,
                     session_id: crate::resumption::TlsSessionId::EMPTY,
                 });

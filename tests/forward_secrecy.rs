@@ -85,6 +85,7 @@ fn keys_are_fresh_and_repeatable() {
         raw.follow(&replies);
         let hello = raw.hello();
         let flight = world.hit(path(0), &hello);
+        world.run_for(Duration::from_millis(250));
         let again = world.hit(path(0), &hello);
         assert_eq!(reassemble(&flight), reassemble(&again));
         raw.take_server_flight(&again);
@@ -104,6 +105,7 @@ fn keys_are_fresh_and_repeatable() {
         let answer = against.hit(&flight);
         let again = against.pass(Duration::from_secs(1));
         assert_eq!(reassemble(&answer), reassemble(&[again[0].1.clone()]));
+        against.pass(Duration::from_millis(250));
         let done = against.server.side.plain(HANDSHAKE, &message(SERVER_HELLO_DONE, 2, &[]));
         assert_eq!(reassemble(&answer), reassemble(&against.hit(&done)), "the server repeats its flight");
         points.push(reassemble(&answer)[0].body[4..].to_vec());

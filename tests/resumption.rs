@@ -296,6 +296,7 @@ fn cookies_and_repeated_hellos() {
     raw.follow(&replies);
     let hello = raw.hello();
     let flight = world.hit(path(1), &hello);
+    world.run_for(Duration::from_millis(250));
     let again = world.hit(path(1), &hello);
     let messages = |flight: &[Vec<u8>]| reassemble(flight);
     assert_eq!(messages(&flight), messages(&again), "the same bytes");

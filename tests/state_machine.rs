@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use rand::RngExt;
 
 use support::craft::*;
@@ -10,6 +12,9 @@ use support::raw::RawClient;
 use support::seeded;
 use support::world::{AgainstRaw, Note, Small, path};
 use support::{IDENTITY, KEY};
+
+/// After this time, a repeated flight is taken to ask for the other side's.
+const ANSWER_TIME: Duration = Duration::from_millis(250);
 
 /// A server takes ClientKeyExchange, ChangeCipherSpec and Finished in this order; all else is passed over.
 #[test]
@@ -30,6 +35,9 @@ fn a_servers_order() {
                 3 => raw.hello.datagram(1, 60),
                 _ => raw.side.data(b"early or not"),
             };
+            if kind == 3 {
+                world.run_for(ANSWER_TIME);
+            }
             let told = world.log.len();
             let answers = world.hit(path(0), &datagram);
             let notes: Vec<Note> = world.log[told..].iter().map(|(_, note)| note.clone()).collect();
@@ -84,6 +92,9 @@ fn a_clients_order() {
                 6 => against.server.side.plain(HANDSHAKE, &message(HELLO_REQUEST, 0, &[])),
                 _ => record(HANDSHAKE, 1, 0, &[0x33; 40]),
             };
+            if kind == 2 && step > 2 {
+                against.pass(ANSWER_TIME);
+            }
             let told = against.client.log.len();
             let answers = against.hit(&datagram);
             let notes = against.client.log[told..].to_vec();

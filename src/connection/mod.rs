@@ -160,7 +160,8 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// When to call [`handle_timeout`](Self::handle_timeout) at the latest; `None` while there is nothing to wait for.
+    /// When to call [`handle_timeout`](Self::handle_timeout) at the latest, even while datagrams keep coming; `None` while
+    /// there is nothing to wait for.
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.state {
             State::Handshake(handshake) => handshake.poll_timeout(),

@@ -52,7 +52,7 @@ impl<const H: usize, const S: usize> Endpoint<'_, H, S> {
         let age = entry.and_then(|entry| {
             let age = entry.value.compare_hello(fragment.message_seq, &hello)?;
             if age.is_eq() {
-                entry.value.on_repeated_hello(now, &mut self.stats);
+                entry.value.on_repeated_hello(self.config, now, &mut self.stats);
             }
             Some(age)
         });

@@ -278,7 +278,8 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
         Ok(None)
     }
 
-    /// When to call [`handle_timeout`](Self::handle_timeout) at the latest; `None` while there is nothing to wait for.
+    /// When to call [`handle_timeout`](Self::handle_timeout) at the latest, even while datagrams keep coming; `None` while
+    /// there is nothing to wait for.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let handshakes = self.storage.handshakes.iter().filter_map(|(_, entry)| entry.value.poll_timeout());
         handshakes.chain(self.moving_at).min()

@@ -344,7 +344,7 @@ impl Handshake {
                 continue;
             }
             if fragment.message_seq < self.core.next_receive_seq {
-                self.core.on_repeated(&fragment, now, stats);
+                self.core.on_repeated(context.config, &fragment, now, stats);
                 continue;
             }
             if fragment.message_seq > self.core.next_receive_seq {
@@ -494,15 +494,14 @@ impl Handshake {
     }
 
     /// The client repeated its ClientHello: it misses the answer.
-    pub(crate) fn on_repeated_hello(&mut self, now: Instant, stats: &mut Stats) {
+    pub(crate) fn on_repeated_hello(&mut self, config: &Config<'_>, now: Instant, stats: &mut Stats) {
         let misses_answer = match &self.core.state {
             State::ServerAwaitsClientKeyExchange(_) => true,
             State::ServerAwaitsFinished(seen) => seen.pending.resumed,
             _ => false,
         };
         if misses_answer {
-            self.core.timer.rearm(now);
-            self.core.repeat_flight(stats);
+            self.core.on_missed(config, now, stats);
         }
     }
 

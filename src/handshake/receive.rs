@@ -1,6 +1,7 @@
 //! What a handshake does with records and messages, whichever role it has.
 
 use super::{CHANGE_CIPHER_SPEC, Context, Core, Credentials, Established, Message, State};
+use crate::config::Config;
 use crate::error::Error;
 use crate::log::debug;
 use crate::record::{Dropped, Opened};
@@ -12,16 +13,28 @@ use crate::wire::record::{ContentType, RecordHeader};
 
 impl Core {
     /// A message that was here already. When it ends the peer's flight, the peer is missing ours (RFC 6347 §4.2.4).
-    pub(super) fn on_repeated(&mut self, fragment: &Fragment<'_>, now: Instant, stats: &mut Stats) {
+    pub(super) fn on_repeated(
+        &mut self,
+        config: &Config<'_>,
+        fragment: &Fragment<'_>,
+        now: Instant,
+        stats: &mut Stats,
+    ) {
         match (&mut self.state, HandshakeType::from_number(fragment.msg_type)) {
             (State::ClientAwaitsFinished(_), Some(HandshakeType::ServerHelloDone)) => {
-                self.timer.rearm(now);
-                self.repeat_flight(stats);
+                self.on_missed(config, now, stats);
             }
             (State::ServerAwaitsFinished(seen), Some(HandshakeType::ClientKeyExchange)) => {
                 seen.on_repeated_flight();
             }
             _ => {}
+        }
+    }
+
+    /// The peer is missing the last flight.
+    pub(super) fn on_missed(&mut self, config: &Config<'_>, now: Instant, stats: &mut Stats) {
+        if self.timer.repeat(config, now) {
+            self.repeat_flight(stats);
         }
     }
 

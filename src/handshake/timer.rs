@@ -32,9 +32,20 @@ impl Timer {
         *self = Self { deadline: self.deadline, ..Self::start(config, now) };
     }
 
-    /// The flight is sent again because the peer repeated its own: the timeout begins again, as long as it was.
-    pub(crate) fn rearm(&mut self, now: Instant) {
-        self.retransmit_at = now + self.timeout;
+    /// Whether to send the flight again now that the peer has repeated its own. The timeout begins again then, as long as it
+    /// was.
+    ///
+    /// Not so shortly after the last time: two sides that both answer a repeated flight with theirs, as RFC 6347 §4.2.4
+    /// tells them to, would go on as fast as the network lets them until the deadline. A quarter of a second is well below
+    /// the second after which most repeat it by themselves (§4.2.4.1).
+    pub(crate) fn repeat(&mut self, config: &Config<'_>, now: Instant) -> bool {
+        // Both sides of the comparison are a timeout after when they mean.
+        let repeat_at = now + self.timeout;
+        let due = repeat_at >= self.retransmit_at + config.initial_timeout().min(Duration::from_secs(1)) / 4;
+        if due {
+            self.retransmit_at = repeat_at;
+        }
+        due
     }
 
     pub(crate) fn next(&self) -> Instant {

@@ -128,7 +128,9 @@ impl<'a> Client<'a> {
             let until = self.connection.poll_timeout().unwrap_or(deadline);
             if let Some((length, _)) = receive(&self.socket, &mut datagram, until.min(deadline), now) {
                 self.take(&mut datagram[..length]);
-            } else if let Err(error) = self.connection.handle_timeout(self.clock.now()) {
+            }
+            // Not only where nothing came: a peer that never stops would hold the timers up.
+            if let Err(error) = self.connection.handle_timeout(self.clock.now()) {
                 return Report::Failed(error);
             }
         }
@@ -252,12 +254,11 @@ fn serve(socket: &UdpSocket, config: &Config<'_>, psk: Psk<'_>, reports: &Sender
         // Often enough to notice when it is told to stop.
         let soon = now + Duration::from_millis(50);
         let until = endpoint.poll_timeout().map_or(soon, |until| until.min(soon));
-        let Some((length, remote)) = receive(socket, &mut datagram, until, now) else {
-            while let Some((_, error)) = endpoint.handle_timeout(clock.now()) {
-                report(Report::Failed(error));
-            }
-            continue;
-        };
+        let received = receive(socket, &mut datagram, until, now);
+        while let Some((_, error)) = endpoint.handle_timeout(clock.now()) {
+            report(Report::Failed(error));
+        }
+        let Some((length, remote)) = received else { continue };
         let path = Path { local, remote };
         let mut data = Vec::new();
         let now = clock.now();

@@ -24,6 +24,11 @@ pub struct AeadKey {
 }
 
 impl AeadKey {
+    /// The place for one.
+    pub const fn empty() -> Self {
+        Self { key: [0; KEY_LEN], salt: [0; SALT_LEN] }
+    }
+
     /// Seals `data` in place as the body of the record `header`, and writes the tag.
     pub fn seal(
         &self,

@@ -1,7 +1,7 @@
 //! The client's side of the DTLS 1.2 handshake (RFC 6347 §4.2, RFC 4279 §2).
 
 use super::flight::Flight;
-use super::keys12::{Agreed, MasterSecret, PremasterSecret, Side};
+use super::keys12::{Agreed, PremasterSecret, Side};
 use super::transcript::Transcript;
 use super::{Context, Core, Credentials, Established, LastFlight, Message, Pending, State, fill_random};
 use rand_core::TryCryptoRng;
@@ -350,9 +350,8 @@ impl Core {
                 } else {
                     PremasterSecret::psk(psk.key())
                 };
-                let pending = self.exchange_keys(context, &premaster, agreed, peer_connection_id, now)?;
-                let tag = pending.master.tag(context.config, &pending.agreed, psk.key());
-                self.state = State::ClientAwaitsFinished(Pending { ticket_awaited, tag, ..pending });
+                let pending = Pending { ticket_awaited, ..Pending::new(agreed, peer_connection_id) };
+                self.exchange_keys(context, &premaster, psk, pending, now)?;
             }
             (State::ClientAwaitsFinished(pending), HandshakeType::NewSessionTicket)
                 if pending.ticket_awaited =>
@@ -406,24 +405,26 @@ impl Core {
         if !agreed.extended_master_secret {
             return Err(PeerMisbehaved::NoExtendedMasterSecret.into());
         }
-        let mut found = None;
+        let mut offered = None;
         if let Some(cache) = context.config.resumption() {
-            cache.last(now, &mut |session| found = Some(session.clone()));
+            cache.last(now, &mut |session| {
+                offered =
+                    Some(session.suite).filter(|_| session.tag.as_bytes() == hello.offer.tag.as_bytes());
+            });
         }
         // The cache may have forgotten it meanwhile.
-        let session = found.filter(|session| session.tag.as_bytes() == hello.offer.tag.as_bytes());
-        let session = session.ok_or(Error::ResumptionFailed)?;
-        if session.suite != agreed.suite {
+        if offered.ok_or(Error::ResumptionFailed)? != agreed.suite {
             return Err(PeerMisbehaved::SelectedUnofferedSuite.into());
         }
-        let master = MasterSecret::resumed(context, agreed, &session);
-        let pending = Pending::new(Side::Client, *agreed, *peer_connection_id, master);
         self.state = State::ClientAwaitsFinished(Pending {
             resumed: true,
             ticket_awaited: *ticket_awaited,
-            tag: session.tag,
-            ..pending
+            tag: hello.offer.tag,
+            ..Pending::new(*agreed, *peer_connection_id)
         });
+        if let (Some(pending), Some(cache)) = (self.state.pending(), context.config.resumption()) {
+            pending.resume(context, Side::Client, |lend| cache.last(now, lend))?;
+        }
         // The hello was answered, and the server repeats the rest by itself. The Finished has the next number.
         self.flight = Flight::new(&[], self.flight.next_seq());
         Ok(())
@@ -443,18 +444,23 @@ impl Core {
         &mut self,
         context: &Context<'_>,
         premaster: &PremasterSecret,
-        agreed: Agreed,
-        peer_connection_id: PeerConnectionId,
+        psk: &Psk<'_>,
+        pending: Pending,
         now: Instant,
-    ) -> Result<Pending, Error> {
+    ) -> Result<(), Error> {
         // The client's messages are numbered on from the ClientHello that the server answered.
         let seq = self.flight.next_seq();
         self.start_flight(context, &[HandshakeType::ClientKeyExchange, HandshakeType::Finished], seq, now)?;
-        let master = MasterSecret::derive(context, &agreed, premaster, &self.transcript);
-        let mut pending = Pending::new(Side::Client, agreed, peer_connection_id, master);
-        pending.verify_data = pending.master.verify_data(Side::Client, &self.transcript);
-        self.transcript.add(HandshakeType::Finished, seq.saturating_add(1), &pending.verify_data);
-        Ok(pending)
+        self.state = State::ClientAwaitsFinished(pending);
+        if let Some(pending) = self.state.pending() {
+            let Pending { agreed, master, tag, .. } = pending;
+            master.derive(context, agreed, premaster, &self.transcript);
+            *tag = master.tag(context.config, agreed, psk.key());
+            pending.make_keys(Side::Client);
+            pending.verify_data = pending.master.verify_data(Side::Client, &self.transcript);
+            self.transcript.add(HandshakeType::Finished, seq.saturating_add(1), &pending.verify_data);
+        }
+        Ok(())
     }
 
     pub(super) fn add_to_transcript(&mut self, message: &Message<'_>) {

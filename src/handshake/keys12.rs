@@ -45,41 +45,49 @@ pub(crate) enum Side {
     Server,
 }
 
-/// The master secret (RFC 5246 §8.1), and the PRF under it.
-pub(crate) struct MasterSecret {
-    secret: Zeroizing<[u8; MASTER_SECRET_LEN]>,
-    prf: Prf,
-}
+/// The master secret (RFC 5246 §8.1).
+///
+/// It is made where it stays, as a part of the pending states, and never moved: each move would leave a copy behind on the
+/// stack, and an optimised build takes what lies there into unused bytes of the next slot that it fills.
+pub(crate) struct MasterSecret(Zeroizing<[u8; MASTER_SECRET_LEN]>);
 
 impl MasterSecret {
-    /// From the premaster secret, once the transcript ends with the ClientKeyExchange.
+    /// The place for one.
+    pub(crate) fn empty() -> Self {
+        Self(Zeroizing::new([0; MASTER_SECRET_LEN]))
+    }
+
+    /// Makes it of the premaster secret, once the transcript ends with the ClientKeyExchange.
     pub(crate) fn derive(
+        &mut self,
         context: &Context<'_>,
         agreed: &Agreed,
         premaster: &PremasterSecret,
         transcript: &Transcript,
-    ) -> Self {
+    ) {
         let Agreed { client_random, server_random, .. } = agreed;
-        let mut secret = Zeroizing::new([0; MASTER_SECRET_LEN]);
         let prf = Prf::new(premaster.as_bytes());
         if agreed.extended_master_secret {
-            prf.expand(b"extended master secret", &[&transcript.hash()], secret.as_mut());
+            prf.expand(b"extended master secret", &[&transcript.hash()], self.0.as_mut());
         } else {
-            prf.expand(b"master secret", &[client_random, server_random], secret.as_mut());
+            prf.expand(b"master secret", &[client_random, server_random], self.0.as_mut());
         }
-        log_master_secret(context, client_random, secret.as_ref());
-        Self { prf: Prf::new(secret.as_ref()), secret }
+        log_master_secret(context, client_random, self.0.as_ref());
     }
 
-    /// That of the session that is resumed (RFC 5246 §8.1 is skipped).
-    pub(crate) fn resumed(context: &Context<'_>, agreed: &Agreed, session: &ResumableSession) -> Self {
-        log_master_secret(context, &agreed.client_random, session.master.as_ref());
-        Self { prf: Prf::new(session.master.as_ref()), secret: session.master.clone() }
+    /// Takes that of the session that is resumed (RFC 5246 §8.1 is skipped).
+    pub(crate) fn resume(&mut self, context: &Context<'_>, agreed: &Agreed, session: &ResumableSession) {
+        self.0.copy_from_slice(session.master.as_ref());
+        log_master_secret(context, &agreed.client_random, self.0.as_ref());
+    }
+
+    fn prf(&self) -> Prf {
+        Prf::new(self.0.as_ref())
     }
 
     /// A copy of the secret, for the session that can be resumed with it.
     pub(crate) fn secret(&self) -> Zeroizing<[u8; MASTER_SECRET_LEN]> {
-        self.secret.clone()
+        self.0.clone()
     }
 
     /// The tag of the session, under the key that the secret was made of. Empty where the session cannot be resumed: nobody
@@ -88,15 +96,15 @@ impl MasterSecret {
         if config.resumption().is_none() || !agreed.extended_master_secret {
             return ResumptionTag::EMPTY;
         }
-        ResumableSession::tag_of(&self.secret, psk)
+        ResumableSession::tag_of(&self.0, psk)
     }
 
-    /// The keys that the client and the server write with.
-    pub(crate) fn key_block(&self, agreed: &Agreed) -> (AeadKey, AeadKey) {
+    /// Writes the keys that the client and the server write with to where they stay.
+    pub(crate) fn key_block(&self, agreed: &Agreed, client: &mut AeadKey, server: &mut AeadKey) {
         let mut key_block = Zeroizing::new([0; 2 * (KEY_LEN + SALT_LEN)]);
         let seed = [agreed.server_random.as_slice(), &agreed.client_random];
-        self.prf.expand(b"key expansion", &seed, key_block.as_mut());
-        split_key_block(&key_block)
+        self.prf().expand(b"key expansion", &seed, key_block.as_mut());
+        split_key_block(&key_block, client, server);
     }
 
     /// The `verify_data` of a side whose Finished follows the transcript (RFC 5246 §7.4.9).
@@ -106,14 +114,14 @@ impl MasterSecret {
             Side::Server => b"server finished",
         };
         let mut verify_data = [0; VERIFY_DATA_LEN];
-        self.prf.expand(label, &[&transcript.hash()], &mut verify_data);
+        self.prf().expand(label, &[&transcript.hash()], &mut verify_data);
         verify_data
     }
 
     /// What keying material is made of. Only where the master secret is bound to the handshake: without that, two
     /// sessions could share what is exported (RFC 7627 §1).
     pub(crate) fn exporter(&self, agreed: &Agreed) -> Option<Exporter> {
-        let exporter = Exporter::new(&self.secret, &agreed.client_random, &agreed.server_random);
+        let exporter = Exporter::new(&self.0, &agreed.client_random, &agreed.server_random);
         Some(exporter).filter(|_| agreed.extended_master_secret)
     }
 }
@@ -157,19 +165,13 @@ impl PremasterSecret {
 }
 
 /// `client_write_key, server_write_key, client_write_IV, server_write_IV` (RFC 5246 §6.3; AEAD ciphers have no MAC keys).
-fn split_key_block(block: &[u8; 2 * (KEY_LEN + SALT_LEN)]) -> (AeadKey, AeadKey) {
+fn split_key_block(block: &[u8; 2 * (KEY_LEN + SALT_LEN)], client: &mut AeadKey, server: &mut AeadKey) {
     let (keys, salts) = block.split_at(2 * KEY_LEN);
-    let direction = |at: usize| {
-        let mut write = AeadKey { key: [0; KEY_LEN], salt: [0; SALT_LEN] };
-        for (out, byte) in write.key.iter_mut().zip(keys.iter().skip(at * KEY_LEN)) {
-            *out = *byte;
-        }
-        for (out, byte) in write.salt.iter_mut().zip(salts.iter().skip(at * SALT_LEN)) {
-            *out = *byte;
-        }
-        write
-    };
-    (direction(0), direction(1))
+    let parts = keys.chunks_exact(KEY_LEN).zip(salts.chunks_exact(SALT_LEN));
+    for (write, (key, salt)) in [client, server].into_iter().zip(parts) {
+        write.key.copy_from_slice(key);
+        write.salt.copy_from_slice(salt);
+    }
 }
 
 #[cfg(feature = "keylog")]

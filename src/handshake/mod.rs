@@ -33,6 +33,7 @@ use self::timer::{Due, Timer};
 use self::transcript::Transcript;
 use crate::config::Config;
 use crate::connection_id::PeerConnectionId;
+use crate::crypto::aead::AeadKey;
 use crate::crypto::exporter::Exporter;
 use crate::crypto::key_share::KeyShare;
 use crate::error::{Error, PeerMisbehaved};
@@ -520,18 +521,14 @@ impl Core {
 }
 
 impl Pending {
-    fn new(side: Side, agreed: Agreed, peer_connection_id: PeerConnectionId, master: MasterSecret) -> Self {
-        let (client, server) = master.key_block(&agreed);
-        let (own, peer) = match side {
-            Side::Client => (client, server),
-            Side::Server => (server, client),
-        };
+    /// Pending states without their secrets, which are made when the states are where they stay.
+    fn new(agreed: Agreed, peer_connection_id: PeerConnectionId) -> Self {
         let Agreed { suite, own_connection_id, send_limit, receive_limit, .. } = agreed;
         Self {
             agreed,
-            master,
-            read: ReadState::new(suite, peer, 1, own_connection_id, receive_limit),
-            write: WriteState::new(suite, own, 1, peer_connection_id, send_limit),
+            master: MasterSecret::empty(),
+            read: ReadState::new(suite, AeadKey::empty(), 1, own_connection_id, receive_limit),
+            write: WriteState::new(suite, AeadKey::empty(), 1, peer_connection_id, send_limit),
             verify_data: [0; VERIFY_DATA_LEN],
             change_cipher_spec_seen: false,
             resumed: false,
@@ -539,6 +536,39 @@ impl Pending {
             ticket: Ticket::EMPTY,
             ticket_lifetime: 0,
             tag: ResumptionTag::EMPTY,
+        }
+    }
+
+    /// Takes the master secret of the session with this tag, which `lend` lends from the cache, and makes the keys of it.
+    ///
+    /// # Errors
+    /// The cache has forgotten it meanwhile.
+    fn resume(
+        &mut self,
+        context: &Context<'_>,
+        side: Side,
+        lend: impl FnOnce(&mut dyn FnMut(&ResumableSession)),
+    ) -> Result<(), Error> {
+        let mut found = false;
+        lend(&mut |session| {
+            if session.tag.as_bytes() == self.tag.as_bytes() && session.suite == self.agreed.suite {
+                self.master.resume(context, &self.agreed, session);
+                found = true;
+            }
+        });
+        if !found {
+            return Err(Error::ResumptionFailed);
+        }
+        self.make_keys(side);
+        Ok(())
+    }
+
+    /// Makes the keys of the master secret.
+    fn make_keys(&mut self, side: Side) {
+        let (own, peer) = (self.write.key_mut(), self.read.key_mut());
+        match side {
+            Side::Client => self.master.key_block(&self.agreed, own, peer),
+            Side::Server => self.master.key_block(&self.agreed, peer, own),
         }
     }
 

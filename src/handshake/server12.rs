@@ -3,7 +3,7 @@
 use rand_core::TryCryptoRng;
 use zeroize::Zeroizing;
 
-use super::keys12::{Agreed, MasterSecret, PremasterSecret, Side};
+use super::keys12::{Agreed, PremasterSecret, Side};
 use super::{Context, Core, Established, LastFlight, Message, Pending, State, fill_random};
 use crate::CipherSuite;
 use crate::config::Config;
@@ -63,6 +63,14 @@ pub(super) struct HelloSeen {
     peer_connection_id: PeerConnectionId,
     pub(super) answer: Answer,
     dummy: Zeroizing<[u8; RANDOM_LEN]>,
+}
+
+/// What a server says of the session that it goes on with. Its secret is still in the cache.
+pub(super) struct Resumption {
+    session_id: TlsSessionId,
+    suite: CipherSuite,
+    identity: Identity,
+    tag: ResumptionTag,
 }
 
 /// What else the ServerHello is encoded from.
@@ -163,32 +171,35 @@ impl HelloSeen {
         store: &dyn PskStore,
         hello: &ClientHello<'_>,
         now: Instant,
-    ) -> Result<Option<ResumableSession>, Error> {
+    ) -> Result<Option<Resumption>, Error> {
         // The id beside a ticket is one that the client has made up (RFC 5077 §3.4).
         let has_ticket = hello.extensions.session_ticket.is_some_and(|ticket| !ticket.is_empty());
         let (Some(cache), false) = (config.resumption(), hello.session_id.is_empty() || has_ticket) else {
             return Ok(None);
         };
         let mut found = None;
+        // The secret stays in the cache: all that is looked at is looked at here.
         cache.get(hello.session_id, now, &mut |session| {
-            if session.session_id() == hello.session_id {
-                found = Some(session.clone());
+            if session.session_id() != hello.session_id {
+                return;
             }
+            // Another host than before means a full handshake (RFC 6066 §3), and so does a suite that is not wanted any
+            // more, or another length of records, which the resumed session could not have (§1.1).
+            let suits = session.host == self.answer.host
+                && session.max_fragment_length == self.agreed.max_fragment_length
+                && config.suites().contains(&session.suite)
+                && hello.cipher_suites.contains(session.suite.number());
+            let mut has_same_key = false;
+            store.with_host_key(session.host, session.identity.as_bytes(), &mut |key| {
+                has_same_key = session.is_under(key);
+            });
+            let ResumableSession { session_id, suite, identity, tag, .. } = *session;
+            found = Some((Resumption { session_id, suite, identity, tag }, suits, has_same_key));
         });
-        let Some(session) = found else { return Ok(None) };
+        let Some((session, suits, has_same_key)) = found else { return Ok(None) };
         if !hello.extensions.extended_master_secret {
             return Err(PeerMisbehaved::NoExtendedMasterSecret.into());
         }
-        // Another host than before means a full handshake (RFC 6066 §3), and so does a suite that is not wanted any more, or
-        // another length of records, which the resumed session could not have (§1.1).
-        let suits = session.host == self.answer.host
-            && session.max_fragment_length == self.agreed.max_fragment_length
-            && config.suites().contains(&session.suite)
-            && hello.cipher_suites.contains(session.suite.number());
-        let mut has_same_key = false;
-        store.with_host_key(session.host, session.identity.as_bytes(), &mut |key| {
-            has_same_key = session.is_under(key);
-        });
         if !has_same_key {
             cache.forget(session.tag.as_bytes());
         }
@@ -298,7 +309,7 @@ impl Core {
     pub(super) fn resume_as_server(
         &mut self,
         context: &Context<'_>,
-        session: &ResumableSession,
+        session: &Resumption,
         message_seq: u16,
         now: Instant,
     ) -> Result<(), Error> {
@@ -306,8 +317,7 @@ impl Core {
             return Ok(());
         };
         let agreed = Agreed { suite: session.suite, session_id: session.session_id, ..seen.agreed };
-        let master = MasterSecret::resumed(context, &agreed, session);
-        let pending = Pending::new(Side::Server, agreed, seen.peer_connection_id, master);
+        let pending = Pending::new(agreed, seen.peer_connection_id);
         // Nothing of RFC 6066 is said again (§1.1).
         let answer = Answer { resumed: true, max_fragment_length: None, ..seen.answer };
         self.state = State::ServerAwaitsFinished(KeyExchangeSeen {
@@ -317,6 +327,10 @@ impl Core {
             known: true,
             proof: Proof::Awaited,
         });
+        if let (Some(pending), Some(cache)) = (self.state.pending(), context.config.resumption()) {
+            pending
+                .resume(context, Side::Server, |lend| cache.get(session.session_id.as_bytes(), now, lend))?;
+        }
         let flight = &[HandshakeType::ServerHello, HandshakeType::Finished];
         self.start_flight(context, flight, message_seq, now)?;
         if let Some(pending) = self.state.pending() {
@@ -339,16 +353,15 @@ impl Core {
                 let HelloSeen { agreed, peer_connection_id, answer, ref dummy } = *seen;
                 let dummy = dummy.clone();
                 self.add_to_transcript(message);
-                let (master, identity, known, tag) =
-                    self.look_up_key(context, store, &agreed, answer.host, &dummy, message)?;
-                let pending = Pending::new(Side::Server, agreed, peer_connection_id, master);
-                self.state = State::ServerAwaitsFinished(KeyExchangeSeen {
+                let seen = KeyExchangeSeen {
                     answer,
-                    identity,
-                    pending: Pending { tag, ..pending },
-                    known,
+                    identity: Identity::EMPTY,
+                    pending: Pending::new(agreed, peer_connection_id),
+                    known: false,
                     proof: Proof::Awaited,
-                });
+                };
+                self.state = State::ServerAwaitsFinished(seen);
+                self.look_up_key(context, store, &dummy, message)?;
             }
             (State::ServerAwaitsFinished(seen), HandshakeType::Finished) => {
                 let finished = Finished::parse(message.body)?;
@@ -378,18 +391,19 @@ impl Core {
         Ok(None)
     }
 
-    /// Derives the master secret from the ClientKeyExchange, with the identity, whether there is such a one, and the
-    /// session's tag. An unknown identity goes on under a key that nobody knows, so that it looks like a wrong key (RFC 4279
-    /// §2).
+    /// Makes the secrets of the ClientKeyExchange, in the pending states. An unknown identity goes on under a key that nobody
+    /// knows, so that it looks like a wrong key (RFC 4279 §2).
     fn look_up_key(
         &mut self,
         context: &Context<'_>,
         store: &dyn PskStore,
-        agreed: &Agreed,
-        host: Option<u16>,
         dummy: &[u8; RANDOM_LEN],
         message: &Message<'_>,
-    ) -> Result<(MasterSecret, Identity, bool, ResumptionTag), Error> {
+    ) -> Result<(), Error> {
+        let State::ServerAwaitsFinished(seen) = &mut self.state else {
+            return Ok(());
+        };
+        let (agreed, host) = (&seen.pending.agreed, seen.answer.host);
         let with_point = agreed.suite.has_forward_secrecy();
         let ClientKeyExchange { psk_identity, point } = ClientKeyExchange::parse(message.body, with_point)?;
         let identity = Identity::new(psk_identity);
@@ -414,8 +428,11 @@ impl Core {
             }
             None => PremasterSecret::psk(key),
         };
-        let master = MasterSecret::derive(context, agreed, &premaster, &self.transcript);
-        let tag = master.tag(context.config, agreed, key);
-        Ok((master, identity.unwrap_or(Identity::EMPTY), known, tag))
+        let Pending { agreed, master, tag, .. } = &mut seen.pending;
+        master.derive(context, agreed, &premaster, &self.transcript);
+        *tag = master.tag(context.config, agreed, key);
+        seen.pending.make_keys(Side::Server);
+        (seen.identity, seen.known) = (identity.unwrap_or(Identity::EMPTY), known);
+        Ok(())
     }
 }

@@ -76,6 +76,11 @@ impl WriteState {
         Self { suite, key, epoch, next: 0, reserved: u64::MAX, connection_id, record_size_limit }
     }
 
+    /// Where the key stays.
+    pub(crate) const fn key_mut(&mut self) -> &mut AeadKey {
+        &mut self.key
+    }
+
     pub(crate) const fn epoch(&self) -> u16 {
         self.epoch
     }
@@ -270,6 +275,11 @@ impl ReadState {
             record_size_limit,
             forged: 0,
         }
+    }
+
+    /// Where the key stays.
+    pub(crate) const fn key_mut(&mut self) -> &mut AeadKey {
+        &mut self.key
     }
 
     /// The connection ID that records have to carry; empty for none.

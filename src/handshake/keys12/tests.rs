@@ -268,8 +268,10 @@ fn derive(recording: &Recording) -> (Keys, u16) {
         if msg_type == HandshakeType::ClientKeyExchange {
             let finished_seq = message.message_seq + 1;
             let premaster = PremasterSecret::psk(psk.key());
-            let master = MasterSecret::derive(&context, &agreed.unwrap(), &premaster, &transcript);
-            let (client_write, server_write) = master.key_block(&agreed.unwrap());
+            let mut master = MasterSecret::empty();
+            master.derive(&context, &agreed.unwrap(), &premaster, &transcript);
+            let [mut client_write, mut server_write] = [const { AeadKey::empty() }; 2];
+            master.key_block(&agreed.unwrap(), &mut client_write, &mut server_write);
             let client_verify_data = master.verify_data(Side::Client, &transcript);
             transcript.add(HandshakeType::Finished, finished_seq, &client_verify_data);
             let server_verify_data = master.verify_data(Side::Server, &transcript);

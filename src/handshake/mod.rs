@@ -119,8 +119,7 @@ enum State {
     ClientAwaitsServerHello(client12::Hello),
     ClientAwaitsServerHelloDone(client12::ServerHelloSeen),
     ClientAwaitsFinished(Pending),
-    ServerAwaitsClientKeyExchange(server12::HelloSeen),
-    ServerAwaitsFinished(server12::KeyExchangeSeen),
+    Server(server12::Server),
     /// Over. What is left is to tell the peer, under the keys that this side writes with.
     Over {
         alert: Option<AlertDescription>,
@@ -136,7 +135,7 @@ impl State {
     const fn pending(&mut self) -> Option<&mut Pending> {
         match self {
             Self::ClientAwaitsFinished(pending) => Some(pending),
-            Self::ServerAwaitsFinished(seen) => Some(&mut seen.pending),
+            Self::Server(server) if server.awaits_finished() => Some(&mut server.pending),
             _ => None,
         }
     }
@@ -148,7 +147,11 @@ impl State {
     }
 
     const fn awaits_finished(&self) -> bool {
-        matches!(self, Self::ClientAwaitsFinished(_) | Self::ServerAwaitsFinished(_))
+        match self {
+            Self::ClientAwaitsFinished(_) => true,
+            Self::Server(server) => server.awaits_finished(),
+            _ => false,
+        }
     }
 }
 
@@ -221,16 +224,16 @@ impl Handshake {
         random: ServerRandom,
         now: Instant,
     ) -> Result<Self, Error> {
-        let seen = server12::HelloSeen::negotiate(context.config, store, parsed, &random)?;
-        let resumed = seen.find_session(context.config, store, parsed, now)?;
+        let negotiated = server12::Negotiated::negotiate(context.config, store, parsed, &random)?;
+        let resumed = negotiated.find_session(context.config, store, parsed, now)?;
         let mut key_share = random.key_share;
-        let with_key_share = resumed.is_none() && seen.agreed.suite.has_forward_secrecy();
+        let with_key_share = resumed.is_none() && negotiated.agreed.suite.has_forward_secrecy();
         if with_key_share {
             key_share.begin();
         } else {
             key_share.wipe();
         }
-        let state = State::ServerAwaitsClientKeyExchange(seen);
+        let state = State::Server(server12::Server::new(negotiated, resumed.as_ref()));
         // The first ServerHello takes the record's number from the ClientHello (RFC 6347 §4.2.1), and so does its
         // message number: the HelloVerifyRequests before it had the ones before.
         let plain = PlainWriter::starting_at(header.sequence_number);
@@ -239,7 +242,7 @@ impl Handshake {
         core.transcript.add(HandshakeType::ClientHello, hello.message_seq, hello.body);
         core.next_receive_seq = hello.message_seq.saturating_add(1);
         match resumed {
-            Some(session) => core.resume_as_server(context, &session, hello.message_seq, now)?,
+            Some(_) => core.resume_as_server(context, hello.message_seq, now)?,
             None => {
                 let flight = server12::hello_flight(context.config, with_key_share);
                 core.start_flight(context, flight, hello.message_seq, now)?;
@@ -434,7 +437,7 @@ impl Handshake {
         // A side that has sent its ChangeCipherSpec writes under the new keys, alerts too.
         let write = match &self.core.state {
             State::ClientAwaitsFinished(pending) if !pending.resumed => Some(pending.write.clone()),
-            State::ServerAwaitsFinished(seen) if seen.pending.resumed => Some(seen.pending.write.clone()),
+            State::Server(server) if server.pending.resumed => Some(server.pending.write.clone()),
             _ => None,
         };
         self.core.end(State::Over { alert, write });
@@ -465,22 +468,16 @@ impl Handshake {
     /// Whether this is a server's handshake with the client that sent this hello; if so, whether the hello is older than
     /// the one that began it, that very one, or newer: a client sends another only where it was asked for a cookie again.
     pub(crate) fn compare_hello(&self, message_seq: u16, hello: &ClientHello<'_>) -> Option<Ordering> {
-        // The messages since the hello that began it are these.
-        let (random, since) = match &self.core.state {
-            State::ServerAwaitsClientKeyExchange(seen) => (&seen.agreed.client_random, 1),
-            State::ServerAwaitsFinished(seen) => {
-                (&seen.pending.agreed.client_random, if seen.pending.resumed { 1 } else { 2 })
-            }
-            _ => return None,
-        };
-        let began_with = self.core.next_receive_seq.saturating_sub(since);
-        (*random == hello.random).then(|| message_seq.cmp(&began_with))
+        let State::Server(server) = &self.core.state else { return None };
+        let newest = self.core.next_receive_seq.saturating_sub(1);
+        let began_with = newest.saturating_sub(server.messages_since_hello());
+        (server.pending.agreed.client_random == hello.random).then(|| message_seq.cmp(&began_with))
     }
 
     /// The identity that a client has claimed, and is yet to prove.
     pub(crate) fn identity(&self) -> Option<&[u8]> {
         match &self.core.state {
-            State::ServerAwaitsFinished(seen) => Some(seen.identity.as_bytes()),
+            State::Server(server) if server.awaits_finished() => Some(server.identity.as_bytes()),
             _ => None,
         }
     }
@@ -488,20 +485,14 @@ impl Handshake {
     /// The connection ID that this side asked for; empty for none.
     pub(crate) fn connection_id(&self) -> &[u8] {
         match &self.core.state {
-            State::ServerAwaitsClientKeyExchange(seen) => seen.agreed.own_connection_id.as_bytes(),
-            State::ServerAwaitsFinished(seen) => seen.pending.agreed.own_connection_id.as_bytes(),
+            State::Server(server) => server.pending.agreed.own_connection_id.as_bytes(),
             _ => &[],
         }
     }
 
     /// The client repeated its ClientHello: it misses the answer.
     pub(crate) fn on_repeated_hello(&mut self, config: &Config<'_>, now: Instant, stats: &mut Stats) {
-        let misses_answer = match &self.core.state {
-            State::ServerAwaitsClientKeyExchange(_) => true,
-            State::ServerAwaitsFinished(seen) => seen.pending.resumed,
-            _ => false,
-        };
-        if misses_answer {
+        if matches!(&self.core.state, State::Server(server) if server.may_repeat_answer()) {
             self.core.on_missed(config, now, stats);
         }
     }

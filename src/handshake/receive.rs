@@ -24,8 +24,8 @@ impl Core {
             (State::ClientAwaitsFinished(_), Some(HandshakeType::ServerHelloDone)) => {
                 self.on_missed(config, now, stats);
             }
-            (State::ServerAwaitsFinished(seen), Some(HandshakeType::ClientKeyExchange)) => {
-                seen.on_repeated_flight();
+            (State::Server(server), Some(HandshakeType::ClientKeyExchange)) => {
+                server.on_repeated_flight();
             }
             _ => {}
         }
@@ -82,10 +82,8 @@ impl Core {
         reason.count(stats);
         // What is no alert may have been the Finished.
         match (&mut self.state, reason) {
-            (State::ServerAwaitsFinished(seen), Dropped::Forged)
-                if header.content_type != ContentType::Alert =>
-            {
-                seen.on_unopened(header.sequence_number)
+            (State::Server(server), Dropped::Forged) if header.content_type != ContentType::Alert => {
+                server.on_unopened(header.sequence_number)
             }
             _ => Ok(()),
         }
@@ -112,7 +110,7 @@ impl Core {
         match &self.state {
             State::ClientAwaitsServerHello(hello) if !hello.was_answered() => Error::NoAnswer,
             State::ClientAwaitsFinished(_) => Error::NoAnswerToKeyExchange,
-            State::ServerAwaitsFinished(seen) if seen.has_failed() => Error::AuthenticationFailed,
+            State::Server(server) if server.has_failed() => Error::AuthenticationFailed,
             _ => Error::HandshakeTimeout,
         }
     }

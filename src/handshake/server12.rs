@@ -57,11 +57,11 @@ impl ServerRandom {
     }
 }
 
-/// A server that has answered the ClientHello.
-pub(super) struct HelloSeen {
+/// What a server makes of a ClientHello.
+pub(super) struct Negotiated {
     pub(super) agreed: Agreed,
     peer_connection_id: PeerConnectionId,
-    pub(super) answer: Answer,
+    answer: Answer,
     dummy: Zeroizing<[u8; RANDOM_LEN]>,
 }
 
@@ -87,7 +87,7 @@ pub(super) struct Answer {
     resumed: bool,
 }
 
-impl HelloSeen {
+impl Negotiated {
     /// Chooses among what the client offers.
     pub(super) fn negotiate(
         config: &Config<'_>,
@@ -257,16 +257,29 @@ pub(super) fn emit_key_exchange(
     ServerKeyExchange { psk_identity_hint, params }.emit(w)
 }
 
-/// A server that has the ClientKeyExchange, and keys that the client has yet to prove.
-pub(super) struct KeyExchangeSeen {
-    /// The answer goes on being repeated while the rest of the client's flight is missing: some clients wait for that
-    /// before they send theirs again (RFC 6347 §4.2.4).
+/// A server that has answered the ClientHello.
+///
+/// It has room for all that is to come from the start, and the room is empty: a state that grew on the way would be moved into
+/// its slot together with whatever lies on the stack where it is to grow, and that may be the secrets of others.
+pub(super) struct Server {
+    /// It goes on being repeated while the rest of the client's flight is missing: some clients wait for that before they
+    /// send theirs again (RFC 6347 §4.2.4).
     pub(super) answer: Answer,
-    pub(super) identity: Identity,
     pub(super) pending: Pending,
+    /// The identity that the client claims; empty before it does.
+    pub(super) identity: Identity,
     /// Whether the key store has a key for the identity.
     known: bool,
-    proof: Proof,
+    dummy: Zeroizing<[u8; RANDOM_LEN]>,
+    awaits: Awaits,
+}
+
+/// What a server waits for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Awaits {
+    ClientKeyExchange,
+    /// Which proves the client's key.
+    Finished(Proof),
 }
 
 /// How the client's attempts to prove its key went. A wrong key shows as a Finished that does not open; but so does a
@@ -280,21 +293,52 @@ enum Proof {
     Repeated(u64),
 }
 
-impl KeyExchangeSeen {
+impl Server {
+    pub(super) fn new(negotiated: Negotiated, resumed: Option<&Resumption>) -> Self {
+        let Negotiated { mut agreed, peer_connection_id, mut answer, dummy } = negotiated;
+        if let Some(session) = resumed {
+            (agreed.suite, agreed.session_id) = (session.suite, session.session_id);
+            // Nothing of RFC 6066 is said again (§1.1).
+            (answer.resumed, answer.max_fragment_length) = (true, None);
+        }
+        let mut pending = Pending::new(agreed, peer_connection_id);
+        let (mut identity, mut awaits) = (Identity::EMPTY, Awaits::ClientKeyExchange);
+        if let Some(session) = resumed {
+            (pending.resumed, pending.tag) = (true, session.tag);
+            (identity, awaits) = (session.identity, Awaits::Finished(Proof::Awaited));
+        }
+        Self { answer, pending, identity, known: resumed.is_some(), dummy, awaits }
+    }
+
+    pub(super) const fn awaits_finished(&self) -> bool {
+        matches!(self.awaits, Awaits::Finished(_))
+    }
+
+    /// Whether the ServerHello is still what the client may be missing.
+    pub(super) const fn may_repeat_answer(&self) -> bool {
+        self.pending.resumed || !self.awaits_finished()
+    }
+
+    /// How many messages of the client's this is behind its hello.
+    pub(super) const fn messages_since_hello(&self) -> u16 {
+        if self.may_repeat_answer() { 0 } else { 1 }
+    }
+
     pub(super) fn has_failed(&self) -> bool {
-        self.proof != Proof::Awaited
+        matches!(self.awaits, Awaits::Finished(proof) if proof != Proof::Awaited)
     }
 
     pub(super) fn on_repeated_flight(&mut self) {
-        if let Proof::Failed(number) = self.proof {
-            self.proof = Proof::Repeated(number);
+        if let Awaits::Finished(Proof::Failed(number)) = self.awaits {
+            self.awaits = Awaits::Finished(Proof::Repeated(number));
         }
     }
 
     /// The record that should be the Finished did not open.
     pub(super) fn on_unopened(&mut self, sequence_number: u64) -> Result<(), Error> {
-        match self.proof {
-            Proof::Awaited => self.proof = Proof::Failed(sequence_number),
+        let Awaits::Finished(proof) = &mut self.awaits else { return Ok(()) };
+        match *proof {
+            Proof::Awaited => *proof = Proof::Failed(sequence_number),
             // A client sends it again under a new number. The same one is a copy that the network made.
             Proof::Repeated(number) if number != sequence_number => return Err(Error::AuthenticationFailed),
             Proof::Failed(_) | Proof::Repeated(_) => {}
@@ -309,27 +353,12 @@ impl Core {
     pub(super) fn resume_as_server(
         &mut self,
         context: &Context<'_>,
-        session: &Resumption,
         message_seq: u16,
         now: Instant,
     ) -> Result<(), Error> {
-        let State::ServerAwaitsClientKeyExchange(seen) = &mut self.state else {
-            return Ok(());
-        };
-        let agreed = Agreed { suite: session.suite, session_id: session.session_id, ..seen.agreed };
-        let pending = Pending::new(agreed, seen.peer_connection_id);
-        // Nothing of RFC 6066 is said again (§1.1).
-        let answer = Answer { resumed: true, max_fragment_length: None, ..seen.answer };
-        self.state = State::ServerAwaitsFinished(KeyExchangeSeen {
-            answer,
-            identity: session.identity,
-            pending: Pending { resumed: true, tag: session.tag, ..pending },
-            known: true,
-            proof: Proof::Awaited,
-        });
         if let (Some(pending), Some(cache)) = (self.state.pending(), context.config.resumption()) {
-            pending
-                .resume(context, Side::Server, |lend| cache.get(session.session_id.as_bytes(), now, lend))?;
+            let session_id = pending.agreed.session_id;
+            pending.resume(context, Side::Server, |lend| cache.get(session_id.as_bytes(), now, lend))?;
         }
         let flight = &[HandshakeType::ServerHello, HandshakeType::Finished];
         self.start_flight(context, flight, message_seq, now)?;
@@ -348,41 +377,35 @@ impl Core {
         message: &Message<'_>,
         now: Instant,
     ) -> Result<Option<Established>, Error> {
-        match (&mut self.state, message.msg_type) {
-            (State::ServerAwaitsClientKeyExchange(seen), HandshakeType::ClientKeyExchange) => {
-                let HelloSeen { agreed, peer_connection_id, answer, ref dummy } = *seen;
-                let dummy = dummy.clone();
+        let State::Server(server) = &mut self.state else {
+            return Err(PeerMisbehaved::UnexpectedMessage.into());
+        };
+        match (server.awaits, message.msg_type) {
+            (Awaits::ClientKeyExchange, HandshakeType::ClientKeyExchange) => {
+                server.awaits = Awaits::Finished(Proof::Awaited);
                 self.add_to_transcript(message);
-                let seen = KeyExchangeSeen {
-                    answer,
-                    identity: Identity::EMPTY,
-                    pending: Pending::new(agreed, peer_connection_id),
-                    known: false,
-                    proof: Proof::Awaited,
-                };
-                self.state = State::ServerAwaitsFinished(seen);
-                self.look_up_key(context, store, &dummy, message)?;
+                self.look_up_key(context, store, message)?;
             }
-            (State::ServerAwaitsFinished(seen), HandshakeType::Finished) => {
+            (Awaits::Finished(_), HandshakeType::Finished) => {
                 let finished = Finished::parse(message.body)?;
-                let master = &seen.pending.master;
+                let master = &server.pending.master;
                 let expected = master.verify_data(Side::Client, &self.transcript);
                 let proven = crypto::equal(&finished.verify_data, &expected);
                 // Nobody can prove a key that does not exist. Should somebody guess the one that stands in for it, it
                 // is of no use.
-                if !(proven & seen.known) {
+                if !(proven & server.known) {
                     return Err(PeerMisbehaved::WrongVerifyData.into());
                 }
                 self.transcript.add(message.msg_type, message.message_seq, message.body);
                 // In an abbreviated handshake, it is the client that speaks last.
-                let last_flight = (!seen.pending.resumed).then(|| LastFlight {
+                let last_flight = (!server.pending.resumed).then(|| LastFlight {
                     plain: self.plain,
                     message_seq: self.flight.next_seq(),
                     verify_data: master.verify_data(Side::Server, &self.transcript),
                 });
-                let (identity, host) = (seen.identity, seen.answer.host);
-                seen.pending.keep(context.config, identity, host, now);
-                let established = seen.pending.establish(identity, host, last_flight);
+                let (identity, host) = (server.identity, server.answer.host);
+                server.pending.keep(context.config, identity, host, now);
+                let established = server.pending.establish(identity, host, last_flight);
                 self.state = State::OVER;
                 return Ok(Some(established));
             }
@@ -397,17 +420,16 @@ impl Core {
         &mut self,
         context: &Context<'_>,
         store: &dyn PskStore,
-        dummy: &[u8; RANDOM_LEN],
         message: &Message<'_>,
     ) -> Result<(), Error> {
-        let State::ServerAwaitsFinished(seen) = &mut self.state else {
+        let State::Server(server) = &mut self.state else {
             return Ok(());
         };
-        let (agreed, host) = (&seen.pending.agreed, seen.answer.host);
+        let (agreed, host) = (&server.pending.agreed, server.answer.host);
         let with_point = agreed.suite.has_forward_secrecy();
         let ClientKeyExchange { psk_identity, point } = ClientKeyExchange::parse(message.body, with_point)?;
         let identity = Identity::new(psk_identity);
-        let mut key = Zeroizing::new([*dummy; MAX_KEY_LEN.div_ceil(RANDOM_LEN)]);
+        let mut key = Zeroizing::new([*server.dummy; MAX_KEY_LEN.div_ceil(RANDOM_LEN)]);
         let key = key.as_flattened_mut();
         let mut key_len = store.dummy_key_len().clamp(1, MAX_KEY_LEN);
         let mut known = false;
@@ -428,11 +450,11 @@ impl Core {
             }
             None => PremasterSecret::psk(key),
         };
-        let Pending { agreed, master, tag, .. } = &mut seen.pending;
+        let Pending { agreed, master, tag, .. } = &mut server.pending;
         master.derive(context, agreed, &premaster, &self.transcript);
         *tag = master.tag(context.config, agreed, key);
-        seen.pending.make_keys(Side::Server);
-        (seen.identity, seen.known) = (identity.unwrap_or(Identity::EMPTY), known);
+        server.pending.make_keys(Side::Server);
+        (server.identity, server.known) = (identity.unwrap_or(Identity::EMPTY), known);
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! What a handshake sends: flights, encoded from its state, and the alert that ends it.
 
 use super::flight::{self, Flight};
-use super::server12::KeyExchangeSeen;
+use super::server12::Server;
 use super::{Context, Core, Pending, State, client12, server12};
 use crate::crypto::key_share::POINT_LEN;
 use crate::error::Error;
@@ -62,17 +62,11 @@ impl Core {
             (HandshakeType::ClientHello, State::ClientAwaitsServerHelloDone(seen)) => {
                 seen.hello.emit(context.config, &mut w)
             }
-            (HandshakeType::ServerHello, State::ServerAwaitsClientKeyExchange(seen)) => {
-                seen.answer.emit(&seen.agreed, &mut w)
+            (HandshakeType::ServerHello, State::Server(server)) => {
+                server.answer.emit(&server.pending.agreed, &mut w)
             }
-            (HandshakeType::ServerHello, State::ServerAwaitsFinished(seen)) => {
-                seen.answer.emit(&seen.pending.agreed, &mut w)
-            }
-            (HandshakeType::ServerKeyExchange, State::ServerAwaitsClientKeyExchange(seen)) => {
-                server12::emit_key_exchange(context.config, seen.agreed.suite, &self.key_share, &mut w)
-            }
-            (HandshakeType::ServerKeyExchange, State::ServerAwaitsFinished(seen)) => {
-                let suite = seen.pending.agreed.suite;
+            (HandshakeType::ServerKeyExchange, State::Server(server)) => {
+                let suite = server.pending.agreed.suite;
                 server12::emit_key_exchange(context.config, suite, &self.key_share, &mut w)
             }
             (HandshakeType::ServerHelloDone, _) => Ok(()),
@@ -158,8 +152,7 @@ impl Core {
     /// Length in bytes of a buffer that would do for this message.
     fn needed(&self, context: &Context<'_>, message: HandshakeType) -> Result<usize, Error> {
         match &self.state {
-            State::ClientAwaitsFinished(pending)
-            | State::ServerAwaitsFinished(KeyExchangeSeen { pending, .. })
+            State::ClientAwaitsFinished(pending) | State::Server(Server { pending, .. })
                 if message == HandshakeType::Finished =>
             {
                 Ok(flight::finished_len(&pending.write))

@@ -34,6 +34,13 @@ fn agreed_on_long(suite: Suite) -> Agreed {
     Agreed { identity: LONG.into(), ..agreed(suite) }
 }
 
+/// The MTU that our ClientHello just fits.
+fn least_mtu(suite: Suite) -> usize {
+    let suites = [suite.ours];
+    let fits = |mtu: &usize| Config::default().with_suites(&suites).with_mtu(*mtu).validate().is_ok();
+    (Config::MIN_MTU..).find(fits).unwrap()
+}
+
 /// Who must have sent fragments.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fragments {
@@ -43,7 +50,7 @@ enum Fragments {
 
 /// Fails unless fragments went over the wire, and none of our datagrams was longer than the MTU.
 #[track_caller]
-fn must_have_been_seen(fragments: Fragments, relay: &Relay, we_are_client: bool) {
+fn must_have_been_seen(fragments: Fragments, relay: &Relay, we_are_client: bool, suite: Suite) {
     let passed = relay.record().passed;
     let seen =
         |from_client| passed.iter().any(|one| one.from_client == from_client && !one.fragments().is_empty());
@@ -52,7 +59,7 @@ fn must_have_been_seen(fragments: Fragments, relay: &Relay, we_are_client: bool)
     assert_eq!(seen(!we_are_client), fragments == Fragments::Both, "the peer's fragments: {passed:?}");
     let longest =
         passed.iter().filter(|one| one.from_client == we_are_client).map(|one| one.bytes.len()).max();
-    assert_eq!(longest, Some(Config::MIN_MTU), "{passed:?}");
+    assert_eq!(longest, Some(least_mtu(suite)), "{passed:?}");
 }
 
 /// Our ClientKeyExchange needs fragments, their ServerHello or ServerKeyExchange as well.
@@ -62,33 +69,27 @@ fn with_their_server(peer: &str, fragments: Fragments, suite: Suite, address: So
     let theirs = (fragments == Fragments::Both).then(|| tries(peer, "client", suite, THEIRS));
     let relay = Relay::new(address, FAIR);
     let (suites, psk) = ([suite.ours], psk());
-    let config = Config::default().with_suites(&suites).with_mtu(Config::MIN_MTU);
+    let config = Config::default().with_suites(&suites).with_mtu(least_mtu(suite));
     let client = Client::connect(relay.address, &config, &psk).unwrap();
     assert_eq!(client.agreed(), agreed_on_long(suite));
-    must_have_been_seen(fragments, &relay, true);
+    must_have_been_seen(fragments, &relay, true, suite);
     [Some(ours), theirs].into_iter().flatten().for_each(Cell::works);
 }
 
 /// Our ServerKeyExchange needs fragments, their ClientKeyExchange as well. Their ClientHello must not: nobody can put that
 /// together before the cookie is checked.
 #[track_caller]
-fn with_their_client(
-    peer: &str,
-    fragments: Fragments,
-    suite: Suite,
-    start: impl FnOnce(SocketAddr) -> Peer,
-) {
+fn with_their_client(peer: &str, fragments: Fragments, suite: Suite, start: impl FnOnce(SocketAddr) -> Peer) {
     let ours = tries(peer, "server", suite, OURS);
     let theirs = (fragments == Fragments::Both).then(|| tries(peer, "server", suite, THEIRS));
     let server = Server::with_config(psk(), move || {
-        // A longer list would need a longer MTU.
         let suites: &'static [_] = Box::leak(Box::new([suite.ours]));
-        Config::default().with_suites(suites).with_mtu(Config::MIN_MTU).with_identity_hint(LONG.as_bytes())
+        Config::default().with_suites(suites).with_mtu(least_mtu(suite)).with_identity_hint(LONG.as_bytes())
     });
     let relay = Relay::new(server.address, FAIR);
     let _client = start(relay.address);
     assert_eq!(server.next(), Report::Established(agreed_on_long(suite)));
-    must_have_been_seen(fragments, &relay, false);
+    must_have_been_seen(fragments, &relay, false, suite);
     [Some(ours), theirs].into_iter().flatten().for_each(Cell::works);
 }
 

@@ -33,8 +33,7 @@ fn their_server_goes_without(peer: &Plain, suite: Suite, start: impl Fn() -> Run
 /// The same the other way round.
 fn their_client_goes_without(peer: &Plain, suite: Suite, start: impl Fn(&Server) -> Peer) {
     let cell = tries(peer.name, "server", suite, FEATURE);
-    for (required, expected) in
-        [(false, Report::Established(agreed(suite))), (true, Report::Failed(REFUSED))]
+    for (required, expected) in [(false, Report::Established(agreed(suite))), (true, Report::Failed(REFUSED))]
     {
         let server = Server::with_config(peer.psk(), move || {
             let config = Config::default().with_suites(CipherSuite::ALL);
@@ -55,10 +54,13 @@ fn with_openssl() {
     );
     for suite in OPENSSL.suites {
         their_server_goes_without(&OPENSSL, *suite, || {
-            s_server_but(*suite, IDENTITY, KEY, |command| command.env("OPENSSL_CONF", configuration.path())).into()
+            s_server_but(*suite, IDENTITY, KEY, |command| command.env("OPENSSL_CONF", configuration.path()))
+                .into()
         });
         their_client_goes_without(&OPENSSL, *suite, |server| {
-            Peer::spawn(s_client(server.address, *suite, IDENTITY, KEY).env("OPENSSL_CONF", configuration.path()))
+            Peer::spawn(
+                s_client(server.address, *suite, IDENTITY, KEY).env("OPENSSL_CONF", configuration.path()),
+            )
         });
     }
 }
@@ -69,7 +71,9 @@ fn with_gnutls() {
         // The last priority counts.
         let without = format!("{}:%NO_SESSION_HASH", gnutls::priority(*suite));
         their_server_goes_without(&GNUTLS, *suite, || (GNUTLS.server)(*suite, &[&without]));
-        their_client_goes_without(&GNUTLS, *suite, |server| (GNUTLS.client)(server.address, *suite, &[&without]));
+        their_client_goes_without(&GNUTLS, *suite, |server| {
+            (GNUTLS.client)(server.address, *suite, &[&without])
+        });
     }
 }
 
@@ -79,7 +83,9 @@ fn with_mbedtls_and_wolfssl() {
         for suite in peer.suites {
             let without = ["--no-ems", "1"];
             their_server_goes_without(&peer, *suite, || (peer.server)(*suite, &without));
-            their_client_goes_without(&peer, *suite, |server| (peer.client)(server.address, *suite, &without));
+            their_client_goes_without(&peer, *suite, |server| {
+                (peer.client)(server.address, *suite, &without)
+            });
         }
     }
 }

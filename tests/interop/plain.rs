@@ -58,9 +58,7 @@ pub const GNUTLS: Plain = Plain {
     key: KEY,
     suites: &SUITES,
     server: |suite, arguments| gnutls::serv_with(suite, IDENTITY, KEY, arguments),
-    client: |server, suite, arguments| {
-        Peer::spawn(gnutls::cli(server, suite, IDENTITY, KEY).args(arguments))
-    },
+    client: |server, suite, arguments| Peer::spawn(gnutls::cli(server, suite, IDENTITY, KEY).args(arguments)),
     established: "Handshake was completed",
 };
 

@@ -144,7 +144,8 @@ impl Relay {
             dice: Dice::new(weather.seed ^ u64::from(from_client) << 32),
             held: None,
         };
-        let threads = [lane(true, clients), lane(false, servers)].map(|lane| thread::spawn(move || lane.run())).into();
+        let threads =
+            [lane(true, clients), lane(false, servers)].map(|lane| thread::spawn(move || lane.run())).into();
         Self { address, record, stop, threads }
     }
 

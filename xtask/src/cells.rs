@@ -76,7 +76,15 @@ const ANY: Fact = Fact { peers: &[], features: &[], roles: &[], suites: &[], rea
 const FACTS: &[Fact] = &[
     Fact { suites: &["ECDHE_CCM_8", "ECDHE_CCM"], reason: "no peer has the suites 0xD003 and 0xD005", ..ANY },
     Fact {
-        peers: &["openssl", "gnutls", "libcoap (OpenSSL)", "libcoap (GnuTLS)", "mbedtls", "tinydtls", "aiocoap"],
+        peers: &[
+            "openssl",
+            "gnutls",
+            "libcoap (OpenSSL)",
+            "libcoap (GnuTLS)",
+            "mbedtls",
+            "tinydtls",
+            "aiocoap",
+        ],
         suites: &["ECDHE_GCM"],
         reason: "wolfSSL alone has the suite 0xD001",
         ..ANY
@@ -146,12 +154,7 @@ const FACTS: &[Fact] = &[
     },
     Fact {
         peers: &["tinydtls", "aiocoap"],
-        features: &[
-            "server name",
-            "max_fragment_length",
-            "resumption by id",
-            "resumption by ticket",
-        ],
+        features: &["server name", "max_fragment_length", "resumption by id", "resumption by ticket"],
         reason: "tinydtls passes over what it does not know: names, lengths, sessions to resume",
         ..ANY
     },

@@ -92,8 +92,16 @@ impl Table {
     }
 }
 
-/// Prints what this run has seen, and fails where it contradicts what xtask knows about a peer.
-pub fn print() -> Result {
+/// Which rows are printed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Rows {
+    All,
+    /// Only those of which something was tried.
+    Tried,
+}
+
+/// Prints what this run has seen, and fails where a cell failed, or worked although xtask takes that for impossible.
+pub fn print(which: Rows) -> Result {
     let file = file()?;
     let text = if file.exists() { std::fs::read_to_string(file)? } else { String::new() };
     let cells = read(&text)?;
@@ -102,6 +110,10 @@ pub fn print() -> Result {
     println!("\n{:<19}{:<29}{:<7}{heads}", "peer", "feature", "we are");
     for peer in PEERS {
         for feature in FEATURES {
+            let tried = cells.keys().any(|cell| (cell.peer, cell.feature) == (peer, feature));
+            if which == Rows::Tried && !tried {
+                continue;
+            }
             let rows = ROLES.map(|role| {
                 SUITES
                     .map(|suite| {

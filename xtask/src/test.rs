@@ -1,7 +1,8 @@
 //! The tests: `cargo test`, with the peers that the interop tests speak with.
 
 use crate::{
-    check, fuzz, matrix,
+    check, fuzz,
+    matrix::{self, Rows},
     packages::{self, INTEROP},
     peers,
     step::{Result, Steps, cargo, run},
@@ -21,7 +22,7 @@ pub fn all(steps: &mut Steps) -> Result {
         .join(",");
     matrix::clear()?;
     let outcome = steps.step("tests", || run(cargo().args(["test", "--workspace", "--features", &features])));
-    let seen = matrix::print();
+    let seen = matrix::print(Rows::All);
     outcome.and(seen)?;
     // A workspace of its own, whose flags are in its own folder.
     steps.step("tests of the fuzz targets", || run(cargo().arg("test").current_dir(fuzz::FOLDER)))
@@ -35,6 +36,6 @@ pub fn interop(steps: &mut Steps, filter: Option<&str>) -> Result {
     let outcome = steps.step("interop tests", || {
         run(cargo().args(["test", "--features", "x25519", "--test", "interop"]).args(filter))
     });
-    let seen = matrix::print();
+    let seen = matrix::print(if filter.is_some() { Rows::Tried } else { Rows::All });
     outcome.and(seen)
 }

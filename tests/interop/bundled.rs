@@ -9,6 +9,7 @@ use crate::{
     matrix::{self, tries},
     openssl::{agreed, impatient, resumed},
     peers::{IDENTITY, KEY, Peer, hex},
+    relay::{FAIR, Relay},
     suite::{CCM, CCM_8, SUITES, Suite, WITH_ECDHE_GCM},
 };
 
@@ -212,10 +213,14 @@ fn resumption_with_their_servers() {
             let suites = [suite.ours];
             let config = Config::default().with_suites(&suites).with_resumption(&cache);
             for expected in [agreed(suite), resumed(suite), resumed(suite)] {
-                let mut client = Client::connect(address, &config, &psk).unwrap();
+                let relay = Relay::new(address, FAIR);
+                let mut client = Client::connect(relay.address, &config, &psk).unwrap();
                 assert_eq!(client.agreed(), expected, "{} by {by}", library.name);
                 talk(&mut client);
                 client.close();
+                if expected.resumed {
+                    relay.record().must_show_resumption_by(by);
+                }
             }
             cell.works();
         });

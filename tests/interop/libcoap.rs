@@ -2,8 +2,12 @@
 
 use std::{net::SocketAddr, process::Command};
 
+use dtls_psk::{Config, MemoryCache};
+
 use crate::{
+    driver::Client,
     matrix::tries,
+    openssl::{agreed, psk, resumed},
     ours,
     peers::{Ended, GOOD, IDENTITY, KEY, Peer, Scratch, free_ports, program},
     relay::{FAIR, Relay},
@@ -215,5 +219,28 @@ fn our_client_gives_up_on_its_servers_with_a_wrong_key_or_identity() {
             assert!(get.status.success(), "{build:?}: {get}");
             cell.works();
         }
+    }
+}
+
+/// By ticket, which nothing but OpenSSL's own configuration could turn off. With GnuTLS, its server resumes nothing.
+#[test]
+fn our_client_resumes_with_its_server() {
+    for suite in SUITES {
+        let build = Build::OpenSsl;
+        let cell = tries(build.name(), "client", suite, "resumption by ticket");
+        let server = server(build, &[]);
+        let cache = MemoryCache::<1>::new();
+        let (suites, psk) = ([suite.ours], psk());
+        let config = Config::default().with_suites(&suites).with_resumption(&cache);
+        for expected in [agreed(suite), resumed(suite), resumed(suite)] {
+            let relay = Relay::new(server.address, FAIR);
+            let client = Client::connect(relay.address, &config, &psk).unwrap();
+            assert_eq!(client.agreed(), expected, "{}", server.peer.shown());
+            if expected.resumed {
+                relay.record().must_show_resumption_by("ticket");
+            }
+            client.close();
+        }
+        cell.works();
     }
 }

@@ -8,6 +8,7 @@ use crate::{
     driver::{Agreed, Client, Report, Server},
     matrix::tries,
     peers::{Ended, IDENTITY, KEY, Peer, Scratch, free_ports, hex, program},
+    relay::{FAIR, Relay},
     suite::{CCM_8, GCM, SUITES, Suite},
 };
 
@@ -215,8 +216,12 @@ fn our_client_resumes_with_s_server() {
             let config = Config::default().with_suites(&suites).with_resumption(&cache);
             let psk = psk();
             for (round, expected) in [agreed(suite), resumed(suite), resumed(suite)].into_iter().enumerate() {
-                let mut client = Client::connect(address, &config, &psk).unwrap();
+                let relay = Relay::new(address, FAIR);
+                let mut client = Client::connect(relay.address, &config, &psk).unwrap();
                 assert_eq!(client.agreed(), expected, "by {by}");
+                if expected.resumed {
+                    relay.record().must_show_resumption_by(by);
+                }
                 client.send(b"ping\n");
                 server.wait_for_count("ping", round + 1);
                 client.close();

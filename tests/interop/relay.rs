@@ -60,6 +60,27 @@ impl Datagram {
         self.bytes.first() == Some(&23)
     }
 
+    /// The length of the ticket that a ClientHello offers (RFC 5077 §3.2), 0 where it only takes one.
+    pub fn offered_ticket(&self) -> Option<usize> {
+        let number = |bytes: &[u8]| bytes.iter().fold(0, |number, byte| number << 8 | usize::from(*byte));
+        let is_hello = self.bytes.first() == Some(&22) && self.bytes.get(13) == Some(&1);
+        // Behind the headers of record and message, the version and the random.
+        let mut rest = self.bytes.get(13 + 12 + 2 + 32..).filter(|_| is_hello)?;
+        // Session id, cookie, suites, compression methods; then the length of all extensions.
+        for width in [1, 1, 2, 1] {
+            rest = &rest[width + number(&rest[..width])..];
+        }
+        rest = rest.get(2..)?;
+        while let Some((header, after)) = rest.split_at_checked(4) {
+            let length = number(&header[2..]);
+            if number(&header[..2]) == 35 {
+                return Some(length);
+            }
+            rest = &after[length..];
+        }
+        None
+    }
+
     /// The types of the plaintext handshake messages that it holds a part of only, each with the part's length.
     pub fn fragments(&self) -> Vec<(u8, usize)> {
         let number = |bytes: &[u8]| bytes.iter().fold(0, |number, byte| number << 8 | usize::from(*byte));
@@ -92,6 +113,16 @@ pub struct Record {
     pub dropped: usize,
     pub duplicated: usize,
     pub reordered: usize,
+}
+
+impl Record {
+    /// Fails unless the last hello offered a ticket, or none where the session is known by its id.
+    #[track_caller]
+    pub fn must_show_resumption_by(&self, by: &str) {
+        let ticket = self.passed.iter().rev().find_map(Datagram::offered_ticket);
+        let offered = if ticket.is_some_and(|length| length > 0) { "ticket" } else { "id" };
+        assert_eq!(offered, by, "{ticket:?}");
+    }
 }
 
 /// The record, and who waits for it.

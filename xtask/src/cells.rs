@@ -102,7 +102,19 @@ const FACTS: &[Fact] = &[
         ..ANY
     },
     Fact {
-        peers: &["gnutls", "libcoap (GnuTLS)"],
+        peers: &["libcoap (OpenSSL)", "libcoap (GnuTLS)"],
+        features: &["resumption by id"],
+        reason: "libcoap's client resumes nothing, its server by ticket alone, and with GnuTLS nothing",
+        ..ANY
+    },
+    Fact {
+        peers: &["libcoap (GnuTLS)"],
+        features: &["resumption by ticket"],
+        reason: "libcoap's client resumes nothing, its server by ticket alone, and with GnuTLS nothing",
+        ..ANY
+    },
+    Fact {
+        peers: &["gnutls"],
         features: &["resumption by ticket"],
         reason: "GnuTLS's tickets are 406 bytes long, and our client keeps 255 (the handshake is a full one)",
         ..ANY

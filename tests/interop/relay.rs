@@ -237,6 +237,11 @@ impl Lane {
                 Err(_) => self.release(),
             }
         }
+        // What was sent before the end, as a goodbye is, still passes.
+        incoming.set_nonblocking(true).unwrap();
+        while let Ok((length, _)) = incoming.recv_from(&mut buffer) {
+            self.decide(&buffer[..length]);
+        }
     }
 
     fn decide(&mut self, datagram: &[u8]) {

@@ -34,7 +34,10 @@ pub fn interop(steps: &mut Steps, filter: Option<&str>) -> Result {
     peers::build(steps)?;
     matrix::clear()?;
     let outcome = steps.step("interop tests", || {
-        run(cargo().args(["test", "--features", "x25519", "--test", "interop"]).args(filter))
+        let mut test = cargo();
+        test.args(["test", "--features", "x25519", "--test", "interop"]).args(filter);
+        // They wait most of the time, for timeouts and for refusals.
+        run(test.args(["--", "--test-threads", "6"]))
     });
     let seen = matrix::print(if filter.is_some() { Rows::Tried } else { Rows::All });
     outcome.and(seen)

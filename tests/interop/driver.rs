@@ -15,7 +15,7 @@ use std::{
 
 use dtls_psk::{
     CipherSuite, Clock, Config, Connection, Endpoint, Error, Event, Instant, Path, ProtocolVersion, Psk,
-    StdClock, Storage,
+    PskStore, StdClock, Storage,
 };
 use getrandom::SysRng;
 
@@ -206,15 +206,18 @@ impl Server {
         Self::with_config(psk, move || Config::default().with_suites(suites))
     }
 
-    /// The same with a configuration that the server's own thread makes.
-    pub fn with_config(psk: Psk<'static>, config: impl FnOnce() -> Config<'static> + Send + 'static) -> Self {
+    /// The same with a store of any kind, and a configuration that the server's own thread makes.
+    pub fn with_config(
+        store: impl PskStore + Send + 'static,
+        config: impl FnOnce() -> Config<'static> + Send + 'static,
+    ) -> Self {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = socket.local_addr().unwrap();
         let (sender, reports) = mpsc::channel();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = thread::spawn(move || {
-            serve(&socket, &config(), psk, &sender, &stopped);
+            serve(&socket, &config(), &store, &sender, &stopped);
         });
         Self { address, reports, stop, thread: Some(thread) }
     }
@@ -235,10 +238,16 @@ impl Drop for Server {
     }
 }
 
-fn serve(socket: &UdpSocket, config: &Config<'_>, psk: Psk<'_>, reports: &Sender<Report>, stop: &AtomicBool) {
+fn serve(
+    socket: &UdpSocket,
+    config: &Config<'_>,
+    store: &impl PskStore,
+    reports: &Sender<Report>,
+    stop: &AtomicBool,
+) {
     let clock = StdClock::new();
     let mut storage = Storage::<2, 2>::new();
-    let mut endpoint = Endpoint::new(config, &psk, &mut storage, &mut SysRng).unwrap();
+    let mut endpoint = Endpoint::new(config, store, &mut storage, &mut SysRng).unwrap();
     let local = socket.local_addr().unwrap();
     let report = |report| {
         // Nobody listens once the test is over.

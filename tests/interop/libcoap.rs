@@ -2,12 +2,16 @@
 
 use std::{net::SocketAddr, process::Command};
 
+use dtls_psk::{Config, MemoryCache};
+
 use crate::{
-    matrix::works,
+    driver::Client,
+    matrix::tries,
+    openssl::{agreed, psk, resumed},
     ours,
     peers::{Ended, GOOD, IDENTITY, KEY, Peer, Scratch, free_ports, program},
-    relay::{FAIR, Record, Relay, Weather},
-    suite::{CCM_8, SUITES, Suite},
+    relay::{FAIR, Relay},
+    suite::{SUITES, Suite},
 };
 
 /// Which TLS library libcoap was built with.
@@ -28,6 +32,14 @@ impl Build {
         // The most verbose: it names the suite and, with GnuTLS, the version.
         command.args(["-v", "9"]);
         command
+    }
+
+    /// In the table.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::OpenSsl => "libcoap (OpenSSL)",
+            Self::GnuTls => "libcoap (GnuTLS)",
+        }
     }
 
     /// What our client makes of a server that cannot open its last flight: OpenSSL's falls silent, GnuTLS's says
@@ -72,7 +84,7 @@ pub fn server(build: Build, arguments: &[&str]) -> Server {
 
 /// Runs a client to its end and returns what it said and the payload that it got.
 #[track_caller]
-fn client(
+pub fn ask(
     build: Build,
     server: SocketAddr,
     path: &str,
@@ -80,22 +92,28 @@ fn client(
     arguments: &[&str],
 ) -> (Ended, Option<Vec<u8>>) {
     let payload = Scratch::new("payload");
+    let ended = client(build, server, path, key, &[&["-o", payload.path()], arguments].concat()).wait();
+    (ended, payload.read())
+}
+
+/// Starts a client.
+pub fn client(build: Build, server: SocketAddr, path: &str, key: (&str, &str), arguments: &[&str]) -> Peer {
     let mut command = build.program("client");
-    command.args(["-u", key.0, "-k", key.1, "-o", payload.path()]);
+    command.args(["-u", key.0, "-k", key.1]);
     // Given up after so many seconds.
     command.args(["-B", "20"]).args(arguments);
-    let ended = Peer::spawn(command.arg(format!("coaps://{server}{path}"))).wait();
-    (ended, payload.read())
+    Peer::spawn(command.arg(format!("coaps://{server}{path}")))
 }
 
 #[test]
 fn its_clients_speak_with_our_server() {
     for build in BUILDS {
         for suite in SUITES {
+            let cell = tries(build.name(), "server", suite, "handshake and data");
             let server = ours::server(&["--suite", suite.name]);
-            let (put, _) = client(build, server.address, "/led", GOOD, &["-m", "put", "-e", "1"]);
+            let (put, _) = ask(build, server.address, "/led", GOOD, &["-m", "put", "-e", "1"]);
             put.must_say("c:2.04");
-            let (get, payload) = client(build, server.address, "/led", GOOD, &[]);
+            let (get, payload) = ask(build, server.address, "/led", GOOD, &[]);
             get.must_say("c:2.05");
             assert_eq!(payload.as_deref(), Some(&b"1"[..]), "{build:?} {suite:?}: {get}");
             for line in build.agreed(suite) {
@@ -104,7 +122,7 @@ fn its_clients_speak_with_our_server() {
             }
             server.wait_for_session(suite);
             assert_eq!(server.peer.count(&ours::agreed(suite)), 2, "{}", server.peer.shown());
-            works(&format!("libcoap ({build:?})"), "server", suite, "CoAP");
+            cell.works();
         }
     }
 }
@@ -113,6 +131,7 @@ fn its_clients_speak_with_our_server() {
 fn our_client_speaks_with_its_servers() {
     for build in BUILDS {
         for suite in SUITES {
+            let cell = tries(build.name(), "client", suite, "handshake and data");
             // With and without an identity hint, and so a ServerKeyExchange.
             for hint in ["", "CoAP"] {
                 let server = server(build, &["-h", hint]);
@@ -130,16 +149,16 @@ fn our_client_speaks_with_its_servers() {
                 }
                 server.peer.wait_for(&format!("got psk_identity: '{IDENTITY}'"));
             }
-            works(&format!("libcoap ({build:?})"), "client", suite, "CoAP");
+            cell.works();
         }
     }
 }
 
 /// What our server sends to a client that it refuses, retransmissions left out: content types and lengths.
-fn refusal(build: Build, key: (&str, &str)) -> Vec<(u8, usize)> {
-    let server = ours::server(&["--suite", CCM_8.name]);
+fn refusal(build: Build, suite: Suite, key: (&str, &str)) -> Vec<(u8, usize)> {
+    let server = ours::server(&["--suite", suite.name]);
     let relay = Relay::new(server.address, FAIR);
-    let (ended, payload) = client(build, relay.address, "/led", key, &["-B", "8"]);
+    let (ended, payload) = ask(build, relay.address, "/led", key, &["-B", "8"]);
     assert_eq!(payload, None, "{build:?} {key:?}: {ended}");
     ended.must_not_say("session connected");
     // The alert decrypt_error, in the words of either TLS library.
@@ -151,7 +170,7 @@ fn refusal(build: Build, key: (&str, &str)) -> Vec<(u8, usize)> {
     assert!(!server.peer.has_said("established"), "{}", server.peer.shown());
 
     // It goes on serving whoever holds the key.
-    let (ended, payload) = client(build, server.address, "/led", GOOD, &[]);
+    let (ended, payload) = ask(build, server.address, "/led", GOOD, &[]);
     assert!(payload.is_some(), "{build:?}: {ended}");
 
     let mut sent: Vec<_> = relay
@@ -169,79 +188,59 @@ fn refusal(build: Build, key: (&str, &str)) -> Vec<(u8, usize)> {
 #[test]
 fn our_server_refuses_wrong_keys_and_unknown_identities_alike() {
     for build in BUILDS {
-        let wrong_key = refusal(build, (IDENTITY, "another_key_as_long!"));
-        let unknown_identity = refusal(build, ("client2", KEY));
-        assert_eq!(wrong_key, unknown_identity, "{build:?}");
+        for suite in SUITES {
+            let cell = tries(build.name(), "server", suite, "wrong key, unknown identity");
+            let wrong_key = refusal(build, suite, (IDENTITY, "another_key_as_long!"));
+            let unknown_identity = refusal(build, suite, ("client2", KEY));
+            assert_eq!(wrong_key, unknown_identity, "{build:?} {suite:?}");
+            cell.works();
+        }
     }
 }
 
+/// One identity is known; any other has the server's default key, which is not ours.
 #[test]
-fn our_client_gives_up_on_its_servers_with_a_wrong_key() {
-    for build in BUILDS {
-        let server = server(build, &[]);
-        let get = ours::client_with((IDENTITY, "wrong"), server.address, "/time", &["-B", "8"]);
-        assert!(!get.status.success(), "{build:?}: {get}");
-        assert!(get.stdout.is_empty(), "{build:?}: {get}");
-        get.must_not_say("established");
-        get.must_say(build.refusal());
-        assert!(!server.peer.has_said("session connected"), "{}", server.peer.shown());
-    }
-}
-
-#[test]
-fn our_client_gives_up_on_its_servers_with_an_unknown_identity() {
-    // One identity is known; any other has the server's default key, which is not ours.
+fn our_client_gives_up_on_its_servers_with_a_wrong_key_or_identity() {
     let known = Scratch::with("identities", format!("CoAP,known,{KEY}\n"));
     for build in BUILDS {
-        let server = server(build, &["-k", "for_everybody_else", "-i", known.path()]);
-        let get = ours::client_with(("known", KEY), server.address, "/time", &[]);
-        assert!(get.status.success(), "{build:?}: {get}");
-        let get = ours::client_with(("unknown", KEY), server.address, "/time", &["-B", "8"]);
-        assert!(!get.status.success(), "{build:?}: {get}");
-        get.must_say(build.refusal());
+        for suite in SUITES {
+            let cell = tries(build.name(), "client", suite, "wrong key, unknown identity");
+            let server = server(build, &["-k", "for_everybody_else", "-i", known.path()]);
+            for key in [("known", "wrong"), ("unknown", KEY)] {
+                let patience = ["-B", "8", "--suite", suite.name];
+                let get = ours::client_with(key, server.address, "/time", &patience);
+                assert!(!get.status.success(), "{build:?}: {get}");
+                assert!(get.stdout.is_empty(), "{build:?}: {get}");
+                get.must_not_say("established");
+                get.must_say(build.refusal());
+                assert!(!server.peer.has_said("session connected"), "{}", server.peer.shown());
+            }
+            let get = ours::client_with(("known", KEY), server.address, "/time", &["--suite", suite.name]);
+            assert!(get.status.success(), "{build:?}: {get}");
+            cell.works();
+        }
     }
 }
 
-/// A network that loses, doubles and swaps datagrams, the same ones every time.
-fn bad_weather(seed: u64) -> Weather {
-    Weather { drop: 20, duplicate: 10, reorder: 10, seed }
-}
-
-/// Fails unless the weather was as bad as it was meant to be.
-fn must_have_been_bad(records: &[Record]) {
-    let total = |count: fn(&Record) -> usize| records.iter().map(count).sum::<usize>();
-    assert!(total(|record| record.dropped) >= 5, "hardly anything was lost");
-    assert!(total(|record| record.duplicated) >= 2, "hardly anything came twice");
-    assert!(total(|record| record.reordered) >= 2, "hardly anything came late");
-}
-
+/// By ticket, which nothing but OpenSSL's own configuration could turn off. With GnuTLS, its server resumes nothing.
 #[test]
-fn its_client_reaches_our_server_in_bad_weather() {
-    let records = [1, 2, 3, 4, 5].map(|seed| {
-        let server = ours::server(&["--suite", CCM_8.name]);
-        // One relay for both runs: to our server, the second is a client that lost its state and starts anew.
-        let relay = Relay::new(server.address, bad_weather(seed));
-        let put = ["-m", "put", "-e", "1", "-B", "50"];
-        client(Build::OpenSsl, relay.address, "/led", GOOD, &put).0.must_say("c:2.04");
-        let (get, payload) = client(Build::OpenSsl, relay.address, "/led", GOOD, &["-B", "50"]);
-        assert_eq!(payload.as_deref(), Some(&b"1"[..]), "seed {seed}: {get}");
-        relay.record()
-    });
-    must_have_been_bad(&records);
-}
-
-#[test]
-fn our_client_reaches_its_server_in_bad_weather() {
-    let records = [1, 2, 3, 4, 5].map(|seed| {
-        let server = server(Build::OpenSsl, &[]);
-        // A relay for each run, since libcoap's server takes no client anew at an address that has a session.
-        let relays = [seed, 100 + seed].map(|seed| Relay::new(server.address, bad_weather(seed)));
-        let put = ["-m", "put", "-e", "hello", "-B", "50"];
-        let put = ours::client(relays[0].address, "/example_data", &put);
-        assert!(put.status.success(), "seed {seed}: {put}");
-        let get = ours::client(relays[1].address, "/example_data", &["-B", "50"]);
-        assert_eq!(get.stdout.trim_ascii(), b"hello", "seed {seed}: {get}");
-        relays.map(|relay| relay.record())
-    });
-    must_have_been_bad(records.as_flattened());
+fn our_client_resumes_with_its_server() {
+    for suite in SUITES {
+        let build = Build::OpenSsl;
+        let cell = tries(build.name(), "client", suite, "resumption by ticket");
+        let server = server(build, &[]);
+        let cache = MemoryCache::<1>::new();
+        let (suites, psk) = ([suite.ours], psk());
+        let config = Config::default().with_suites(&suites).with_resumption(&cache);
+        for expected in [agreed(suite), resumed(suite), resumed(suite)] {
+            let relay = Relay::new(server.address, FAIR);
+            let client = Client::connect(relay.address, &config, &psk).unwrap();
+            assert_eq!(client.agreed(), expected, "{}", server.peer.shown());
+            if expected.resumed {
+                relay.record().must_show_resumption_by("ticket");
+            }
+            client.close();
+        }
+        cell.works();
+    }
 }

@@ -6,8 +6,9 @@ use dtls_psk::{AlertDescription, CipherSuite, Config, Error, MaxFragmentLength, 
 
 use crate::{
     driver::{Agreed, Client, Report, Server},
-    matrix::works,
+    matrix::tries,
     peers::{Ended, IDENTITY, KEY, Peer, Scratch, free_ports, hex, program},
+    relay::{FAIR, Relay},
     suite::{CCM_8, GCM, SUITES, Suite},
 };
 
@@ -37,12 +38,22 @@ fn s_server(suite: Suite, identity: &str, key: &str) -> (Peer, SocketAddr) {
 
 /// The same with further arguments.
 pub fn s_server_with(suite: Suite, identity: &str, key: &str, arguments: &[&str]) -> (Peer, SocketAddr) {
+    s_server_but(suite, identity, key, |command| command.args(arguments))
+}
+
+/// The same with its command changed.
+pub fn s_server_but(
+    suite: Suite,
+    identity: &str,
+    key: &str,
+    change: impl FnOnce(&mut Command) -> &mut Command,
+) -> (Peer, SocketAddr) {
     let address = SocketAddr::from(([127, 0, 0, 1], free_ports(1)));
     let mut command = program("openssl");
     command.args(["s_server", "-dtls1_2", "-accept", &address.to_string()]);
     command.args(["-nocert", "-psk_identity", identity, "-psk", &hex(key)]);
-    command.args(["-cipher", suite.openssl]).args(arguments);
-    let peer = Peer::spawn(&mut command);
+    command.args(["-cipher", suite.openssl]);
+    let peer = Peer::spawn(change(&mut command));
     peer.wait_for("ACCEPT");
     (peer, address)
 }
@@ -72,6 +83,7 @@ pub fn agreed(suite: Suite) -> Agreed {
 #[test]
 fn our_client_speaks_with_s_server() {
     for suite in SUITES {
+        let cell = tries("openssl", "client", suite, "handshake and data");
         let (mut server, address) = s_server(suite, IDENTITY, KEY);
         // All suites are offered: the server has one of them.
         let (config, psk) = (Config::default(), psk());
@@ -92,7 +104,7 @@ fn our_client_speaks_with_s_server() {
         client.close();
         // Said on close_notify.
         server.wait_for("DONE");
-        works("openssl", "client", suite, "handshake and data");
+        cell.works();
     }
 }
 
@@ -125,6 +137,7 @@ fn s_client_has_other_suites_with_ephemeral_keys() {
 #[test]
 fn s_client_speaks_with_our_server() {
     for suite in SUITES {
+        let cell = tries("openssl", "server", suite, "handshake and data");
         let server = Server::start(CipherSuite::ALL, psk());
         let mut client = Peer::spawn(s_client(server.address, suite, IDENTITY, KEY).arg("-brief"));
         assert_eq!(server.next(), Report::Established(agreed(suite)));
@@ -136,29 +149,37 @@ fn s_client_speaks_with_our_server() {
         client.wait_for("PING");
         client.write(b"Q\n");
         assert_eq!(server.next(), Report::Closed);
-        works("openssl", "server", suite, "handshake and data");
+        cell.works();
     }
 }
 
 #[test]
 fn our_server_refuses_s_client_with_a_wrong_key_or_identity() {
-    for (identity, key) in [(IDENTITY, "wrong"), ("stranger", KEY)] {
-        let server = Server::start(CipherSuite::ALL, psk());
-        let client = Peer::spawn(s_client(server.address, CCM_8, identity, key).arg("-brief"));
-        // Its second flight, a second after the first, is answered.
-        assert_eq!(server.next(), Report::Failed(Error::AuthenticationFailed));
-        client.wait().must_say("alert decrypt error").must_not_say("ESTABLISHED");
-        works("openssl", "server", CCM_8, "wrong key, unknown identity");
+    for suite in SUITES {
+        let cell = tries("openssl", "server", suite, "wrong key, unknown identity");
+        for (identity, key) in [(IDENTITY, "wrong"), ("stranger", KEY)] {
+            let server = Server::start(CipherSuite::ALL, psk());
+            let client = Peer::spawn(s_client(server.address, suite, identity, key).arg("-brief"));
+            // Its second flight, a second after the first, is answered.
+            assert_eq!(server.next(), Report::Failed(Error::AuthenticationFailed));
+            client.wait().must_say("alert decrypt error").must_not_say("ESTABLISHED");
+        }
+        cell.works();
     }
 }
 
+/// `s_server` has one key for every identity.
 #[test]
 fn our_client_gives_up_on_s_server_with_a_wrong_key() {
-    let (server, address) = s_server(CCM_8, IDENTITY, "wrong");
-    let (config, psk) = (impatient(), psk());
-    let error = Client::connect(address, &config, &psk).err();
-    assert_eq!(error, Some(Error::NoAnswerToKeyExchange));
-    assert!(!server.has_said("CIPHER is"), "{}", server.shown());
+    for suite in SUITES {
+        let cell = tries("openssl", "client", suite, "wrong key, unknown identity");
+        let (server, address) = s_server(suite, IDENTITY, "wrong");
+        let (config, psk) = (impatient(), psk());
+        let error = Client::connect(address, &config, &psk).err();
+        assert_eq!(error, Some(Error::NoAnswerToKeyExchange));
+        assert!(!server.has_said("CIPHER is"), "{}", server.shown());
+        cell.works();
+    }
 }
 
 #[test]
@@ -188,66 +209,83 @@ pub fn resumed(suite: Suite) -> Agreed {
 fn our_client_resumes_with_s_server() {
     for (by, arguments) in [("ticket", &[][..]), ("id", &["-no_ticket"])] {
         for suite in SUITES {
+            let cell = tries("openssl", "client", suite, &format!("resumption by {by}"));
             let (server, address) = s_server_with(suite, IDENTITY, KEY, arguments);
             let cache = MemoryCache::<1>::new();
             let suites = [suite.ours];
             let config = Config::default().with_suites(&suites).with_resumption(&cache);
             let psk = psk();
             for (round, expected) in [agreed(suite), resumed(suite), resumed(suite)].into_iter().enumerate() {
-                let mut client = Client::connect(address, &config, &psk).unwrap();
+                let relay = Relay::new(address, FAIR);
+                let mut client = Client::connect(relay.address, &config, &psk).unwrap();
                 assert_eq!(client.agreed(), expected, "by {by}");
+                if expected.resumed {
+                    relay.record().must_show_resumption_by(by);
+                }
                 client.send(b"ping\n");
                 server.wait_for_count("ping", round + 1);
                 client.close();
                 server.wait_for_count("DONE", round + 1);
             }
             assert_eq!(server.count("Reused session-id"), 2, "by {by}:\n{}", server.shown());
-            works("openssl", "client", suite, &format!("resumption by {by}"));
+            cell.works();
         }
     }
 }
 
-/// `max_fragment_length` belongs to the session. OpenSSL says it again all the same when it resumes one, and does not miss it
-/// where our server does not.
+/// `max_fragment_length` belongs to the session. OpenSSL says it again all the same when it resumes one.
 #[test]
-fn resumed_sessions_have_short_records_with_openssl() {
-    let (server, address) = s_server(CCM_8, IDENTITY, KEY);
-    let cache = MemoryCache::<1>::new();
-    let short = MaxFragmentLength::Bytes512;
-    let config = Config::default().with_max_fragment_length(short).with_resumption(&cache);
-    let psk = psk();
-    for (round, expected) in [agreed(CCM_8), resumed(CCM_8)].into_iter().enumerate() {
-        let mut client = Client::connect(address, &config, &psk).unwrap();
-        assert_eq!((client.agreed(), client.max_payload()), (expected, 512));
-        client.close();
-        server.wait_for_count("DONE", round + 1);
+fn resumed_sessions_have_short_records_with_s_server() {
+    for suite in SUITES {
+        let cell = tries("openssl", "client", suite, "max_fragment_length");
+        let (server, address) = s_server(suite, IDENTITY, KEY);
+        let cache = MemoryCache::<1>::new();
+        let (suites, psk) = ([suite.ours], psk());
+        let config = Config::default()
+            .with_suites(&suites)
+            .with_max_fragment_length(MaxFragmentLength::Bytes512)
+            .with_resumption(&cache);
+        for (round, expected) in [agreed(suite), resumed(suite)].into_iter().enumerate() {
+            let mut client = Client::connect(address, &config, &psk).unwrap();
+            assert_eq!((client.agreed(), client.max_payload()), (expected, 512));
+            client.close();
+            server.wait_for_count("DONE", round + 1);
+        }
+        cell.works();
     }
-    works("openssl", "client", CCM_8, "max_fragment_length");
+}
 
-    let server = Server::with_config(psk, || {
-        let cache: &'static MemoryCache<4> = Box::leak(Box::default());
-        Config::default().with_resumption(cache)
-    });
-    let session = Scratch::new("session");
-    for (argument, expected) in [("-sess_out", agreed(CCM_8)), ("-sess_in", resumed(CCM_8))] {
-        let mut command = s_client(server.address, CCM_8, IDENTITY, KEY);
-        let mut client = Peer::spawn(command.args(["-maxfraglen", "512", argument, session.path()]));
-        assert_eq!(server.next(), Report::Established(expected));
-        client.wait_for("SSL-Session:");
-        client.write(b"ping\n");
-        assert_eq!(server.next(), Report::Data(b"ping\n".into()));
-        client.wait_for("PING");
-        client.write(b"Q\n");
-        assert_eq!(server.next(), Report::Closed);
-        client.wait();
+/// It does not miss it where our server does not say it again.
+#[test]
+fn resumed_sessions_have_short_records_with_s_client() {
+    for suite in SUITES {
+        let cell = tries("openssl", "server", suite, "max_fragment_length");
+        let server = Server::with_config(psk(), || {
+            let cache: &'static MemoryCache<4> = Box::leak(Box::default());
+            Config::default().with_resumption(cache)
+        });
+        let session = Scratch::new("session");
+        for (argument, expected) in [("-sess_out", agreed(suite)), ("-sess_in", resumed(suite))] {
+            let mut command = s_client(server.address, suite, IDENTITY, KEY);
+            let mut client = Peer::spawn(command.args(["-maxfraglen", "512", argument, session.path()]));
+            assert_eq!(server.next(), Report::Established(expected));
+            client.wait_for("SSL-Session:");
+            client.write(b"ping\n");
+            assert_eq!(server.next(), Report::Data(b"ping\n".into()));
+            client.wait_for("PING");
+            client.write(b"Q\n");
+            assert_eq!(server.next(), Report::Closed);
+            client.wait();
+        }
+        cell.works();
     }
-    works("openssl", "server", CCM_8, "max_fragment_length");
 }
 
 /// `s_client` resumes the session that it has saved, by the id that our server gave it.
 #[test]
 fn s_client_resumes_with_our_server() {
     for suite in SUITES {
+        let cell = tries("openssl", "server", suite, "resumption by id");
         let server = Server::with_config(psk(), || {
             let cache: &'static MemoryCache<4> = Box::leak(Box::default());
             Config::default().with_resumption(cache)
@@ -269,6 +307,6 @@ fn s_client_resumes_with_our_server() {
             assert_eq!(server.next(), Report::Closed);
             client.wait();
         }
-        works("openssl", "server", suite, "resumption by id");
+        cell.works();
     }
 }

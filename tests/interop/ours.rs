@@ -28,9 +28,14 @@ pub fn agreed(suite: Suite) -> String {
 
 /// Starts a server that holds the usual key.
 pub fn server(arguments: &[&str]) -> Server {
+    server_with(KEY, arguments)
+}
+
+/// Starts a server that holds another one for the usual identity.
+pub fn server_with(key: &str, arguments: &[&str]) -> Server {
     let mut command = example("coap-server");
     command.args(["-v", "--listen", "127.0.0.1:0"]);
-    command.args(["--psk", &format!("{IDENTITY}:{KEY}")]);
+    command.args(["--psk", &format!("{IDENTITY}:{key}")]);
     let peer = Peer::spawn(command.args(arguments));
     let line = peer.wait_for("listening on ");
     let address = line.split("listening on ").nth(1).unwrap();

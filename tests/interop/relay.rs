@@ -19,12 +19,33 @@ pub struct Weather {
     pub duplicate: u64,
     /// Held back until the next one has passed, or a moment if none comes.
     pub reorder: u64,
+    /// How many datagrams of either direction are lost or held back at most. Each costs a timeout, and there are peers that
+    /// give up after the fourth (libcoap's `max_retransmit`): with 2, whoever sends again as often as that gets through.
+    pub most: u32,
     /// Where the dice start.
     pub seed: u64,
 }
 
 /// Nothing is lost.
-pub const FAIR: Weather = Weather { drop: 0, duplicate: 0, reorder: 0, seed: 0 };
+pub const FAIR: Weather = Weather { drop: 0, duplicate: 0, reorder: 0, most: 0, seed: 0 };
+
+/// The beginning of each association is lost, late and doubled.
+pub const fn bad(seed: u64) -> Weather {
+    Weather { drop: 40, duplicate: 20, reorder: 20, most: 2, seed }
+}
+
+/// Fails unless the weather was as bad as it was meant to be.
+#[track_caller]
+pub fn must_have_been_bad(records: &[Record]) {
+    let total = |count: fn(&Record) -> usize| records.iter().map(count).sum::<usize>();
+    let lost = total(|record| record.dropped);
+    let late = total(|record| record.reordered);
+    let doubled = total(|record| record.duplicated);
+    assert!(
+        lost >= records.len() && late + doubled >= 1,
+        "the weather was fair: {lost} lost, {late} late, {doubled} doubled"
+    );
+}
 
 /// One datagram that was passed on.
 #[derive(Clone, Debug)]
@@ -37,6 +58,27 @@ impl Datagram {
     /// Whether it starts with a record of application data.
     pub fn is_data(&self) -> bool {
         self.bytes.first() == Some(&23)
+    }
+
+    /// The length of the ticket that a ClientHello offers (RFC 5077 §3.2), 0 where it only takes one.
+    pub fn offered_ticket(&self) -> Option<usize> {
+        let number = |bytes: &[u8]| bytes.iter().fold(0, |number, byte| number << 8 | usize::from(*byte));
+        let is_hello = self.bytes.first() == Some(&22) && self.bytes.get(13) == Some(&1);
+        // Behind the headers of record and message, the version and the random.
+        let mut rest = self.bytes.get(13 + 12 + 2 + 32..).filter(|_| is_hello)?;
+        // Session id, cookie, suites, compression methods; then the length of all extensions.
+        for width in [1, 1, 2, 1] {
+            rest = &rest[width + number(&rest[..width])..];
+        }
+        rest = rest.get(2..)?;
+        while let Some((header, after)) = rest.split_at_checked(4) {
+            let length = number(&header[2..]);
+            if number(&header[..2]) == 35 {
+                return Some(length);
+            }
+            rest = &after[length..];
+        }
+        None
     }
 
     /// The types of the plaintext handshake messages that it holds a part of only, each with the part's length.
@@ -73,6 +115,16 @@ pub struct Record {
     pub reordered: usize,
 }
 
+impl Record {
+    /// Fails unless the last hello offered a ticket, or none where the session is known by its id.
+    #[track_caller]
+    pub fn must_show_resumption_by(&self, by: &str) {
+        let ticket = self.passed.iter().rev().find_map(Datagram::offered_ticket);
+        let offered = if ticket.is_some_and(|length| length > 0) { "ticket" } else { "id" };
+        assert_eq!(offered, by, "{ticket:?}");
+    }
+}
+
 /// The record, and who waits for it.
 #[derive(Default)]
 struct Notes {
@@ -98,6 +150,11 @@ pub struct Relay {
 impl Relay {
     /// Stands before a server.
     pub fn new(server: SocketAddr, weather: Weather) -> Self {
+        Self::lopsided(server, weather, weather)
+    }
+
+    /// The same with a weather for what the client sends and another for what the server does.
+    pub fn lopsided(server: SocketAddr, clients: Weather, servers: Weather) -> Self {
         let front = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let back = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         back.connect(server).unwrap();
@@ -106,7 +163,7 @@ impl Relay {
         let stop = Arc::new(AtomicBool::new(false));
         let client = Arc::new(Mutex::new(None));
 
-        let lane = |from_client: bool| Lane {
+        let lane = |from_client: bool, weather: Weather| Lane {
             from_client,
             front: front.try_clone().unwrap(),
             back: back.try_clone().unwrap(),
@@ -114,10 +171,12 @@ impl Relay {
             record: Arc::clone(&record),
             stop: Arc::clone(&stop),
             weather,
+            troubles: 0,
             dice: Dice::new(weather.seed ^ u64::from(from_client) << 32),
             held: None,
         };
-        let threads = [lane(true), lane(false)].map(|lane| thread::spawn(move || lane.run())).into();
+        let threads =
+            [lane(true, clients), lane(false, servers)].map(|lane| thread::spawn(move || lane.run())).into();
         Self { address, record, stop, threads }
     }
 
@@ -155,6 +214,8 @@ struct Lane {
     record: Arc<Notes>,
     stop: Arc<AtomicBool>,
     weather: Weather,
+    /// How many datagrams were lost or held back so far.
+    troubles: u32,
     dice: Dice,
     held: Option<Vec<u8>>,
 }
@@ -176,12 +237,20 @@ impl Lane {
                 Err(_) => self.release(),
             }
         }
+        // What was sent before the end, as a goodbye is, still passes.
+        incoming.set_nonblocking(true).unwrap();
+        while let Ok((length, _)) = incoming.recv_from(&mut buffer) {
+            self.decide(&buffer[..length]);
+        }
     }
 
     fn decide(&mut self, datagram: &[u8]) {
-        if self.dice.percent(self.weather.drop) {
+        let enough = self.troubles == self.weather.most;
+        if !enough && self.dice.percent(self.weather.drop) {
+            self.troubles += 1;
             self.record.now().dropped += 1;
-        } else if self.held.is_none() && self.dice.percent(self.weather.reorder) {
+        } else if !enough && self.held.is_none() && self.dice.percent(self.weather.reorder) {
+            self.troubles += 1;
             self.record.now().reordered += 1;
             self.held = Some(datagram.to_vec());
         } else {

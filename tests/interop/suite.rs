@@ -53,8 +53,14 @@ pub const GCM: Suite = Suite {
 
 pub const SUITES: [Suite; 3] = [CCM_8, CCM, GCM];
 
+/// The suites of wolfSSL.
 #[cfg(feature = "x25519")]
-pub const ECDHE_GCM: Suite = Suite {
+pub const WITH_ECDHE_GCM: &[Suite] = &[CCM_8, CCM, GCM, ECDHE_GCM];
+#[cfg(not(feature = "x25519"))]
+pub const WITH_ECDHE_GCM: &[Suite] = &SUITES;
+
+#[cfg(feature = "x25519")]
+const ECDHE_GCM: Suite = Suite {
     name: "TLS_ECDHE_PSK_WITH_AES_128_GCM_SHA256",
     short: "ECDHE_GCM",
     ours: CipherSuite::EcdhePskAes128Gcm,

@@ -1,5 +1,7 @@
 //! The project's chores, the same for everyone and for CI: `cargo xtask help`.
 
+mod aiocoap;
+mod cells;
 mod check;
 mod fuzz;
 mod matrix;

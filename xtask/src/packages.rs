@@ -30,6 +30,11 @@ pub const INTEROP: &[Need] = &[
     need("gnutls-serv", "gnutls-bin"),
     need("tshark", "tshark"),
     need("text2pcap", "wireshark-common"),
+    // For aiocoap: DTLSSocket is built from source.
+    need("virtualenv", "virtualenv"),
+    need("/usr/bin/python3-config", "python3-dev"),
+    need("autoreconf", "autoconf"),
+    need("aclocal", "automake"),
 ];
 
 /// A Rust compiler that comes with the sources of `core`.

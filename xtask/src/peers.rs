@@ -6,7 +6,10 @@ use std::{
     time::SystemTime,
 };
 
-use crate::step::{Result, Steps};
+use crate::{
+    aiocoap,
+    step::{Result, Steps},
+};
 
 /// Where their parts lie.
 const FOLDER: &str = "tests/peers";
@@ -101,11 +104,12 @@ const LIBRARIES: &[Library] = &[
     },
 ];
 
-/// Builds each peer that is not there yet, or whose parts have changed since.
+/// Builds and installs each peer that is not there yet, or whose parts have changed since.
 pub fn build(steps: &mut Steps) -> Result {
     let own = cargo_metadata::MetadataCommand::new().no_deps().exec()?;
     let folder = own.target_directory.into_std_path_buf().join("peers");
     std::fs::create_dir_all(&folder)?;
+    aiocoap::install(steps, &folder)?;
     let stale = |library: &&Library| !is_fresh(&program(&folder, library), library).unwrap_or(false);
     let libraries: Vec<_> = LIBRARIES.iter().filter(stale).collect();
     if libraries.is_empty() {

@@ -1,7 +1,8 @@
 //! The tests: `cargo test`, with the peers that the interop tests speak with.
 
 use crate::{
-    check, fuzz, matrix,
+    check, fuzz,
+    matrix::{self, Rows},
     packages::{self, INTEROP},
     peers,
     step::{Result, Steps, cargo, run},
@@ -21,8 +22,8 @@ pub fn all(steps: &mut Steps) -> Result {
         .join(",");
     matrix::clear()?;
     let outcome = steps.step("tests", || run(cargo().args(["test", "--workspace", "--features", &features])));
-    matrix::print()?;
-    outcome?;
+    let seen = matrix::print(Rows::All);
+    outcome.and(seen)?;
     // What is left behind of secrets depends on how the values are moved, so on the optimiser.
     steps.step("tests of the endpoint, optimised", || {
         run(cargo().args(["test", "--release", "--features", &features, "--test", "endpoint"]))
@@ -37,8 +38,11 @@ pub fn interop(steps: &mut Steps, filter: Option<&str>) -> Result {
     peers::build(steps)?;
     matrix::clear()?;
     let outcome = steps.step("interop tests", || {
-        run(cargo().args(["test", "--features", "x25519", "--test", "interop"]).args(filter))
+        let mut test = cargo();
+        test.args(["test", "--features", "x25519", "--test", "interop"]).args(filter);
+        // They wait most of the time, for timeouts and for refusals.
+        run(test.args(["--", "--test-threads", "6"]))
     });
-    matrix::print()?;
-    outcome
+    let seen = matrix::print(if filter.is_some() { Rows::Tried } else { Rows::All });
+    outcome.and(seen)
 }

@@ -23,6 +23,7 @@ static int has_saved, is_open;
 static int suites[2];
 static uint64_t started;
 static uint32_t intermediate, final;
+static char server_name[256] = "none";
 
 static int send_datagram(void *context, const unsigned char *bytes, size_t len) {
     (void)context;
@@ -54,6 +55,12 @@ static int suite_number(const char *name) {
     if (!strcmp(name, "CCM_8")) return MBEDTLS_TLS_PSK_WITH_AES_128_CCM_8;
     if (!strcmp(name, "CCM")) return MBEDTLS_TLS_PSK_WITH_AES_128_CCM;
     if (!strcmp(name, "GCM")) return MBEDTLS_TLS_PSK_WITH_AES_128_GCM_SHA256;
+    return 0;
+}
+
+static int take_server_name(void *context, mbedtls_ssl_context *s, const unsigned char *name, size_t len) {
+    (void)context, (void)s;
+    snprintf(server_name, sizeof server_name, "%.*s", (int)len, (const char *)name);
     return 0;
 }
 
@@ -94,6 +101,7 @@ int peer_start(void) {
         error = mbedtls_ssl_cookie_setup(&cookies, mbedtls_ctr_drbg_random, &drbg);
         if (error) return error;
         mbedtls_ssl_conf_dtls_cookies(&config, mbedtls_ssl_cookie_write, mbedtls_ssl_cookie_check, &cookies);
+        mbedtls_ssl_conf_sni(&config, take_server_name, 0);
         mbedtls_ssl_conf_session_cache(&config, &cache, mbedtls_ssl_cache_get, mbedtls_ssl_cache_set);
         if (options.tickets) {
             error = mbedtls_ssl_ticket_setup(&tickets, mbedtls_ctr_drbg_random, &drbg, MBEDTLS_CIPHER_AES_128_GCM, 86400);
@@ -113,7 +121,7 @@ int peer_open(int resume) {
     mbedtls_ssl_set_bio(&ssl, 0, send_datagram, receive_datagram, 0);
     mbedtls_ssl_set_timer_cb(&ssl, 0, set_delay, get_delay);
     if (options.mtu) mbedtls_ssl_set_mtu(&ssl, (uint16_t)options.mtu);
-    if (options.server_name && (error = mbedtls_ssl_set_hostname(&ssl, options.server_name))) return error;
+    if (!options.is_server && options.server_name && (error = mbedtls_ssl_set_hostname(&ssl, options.server_name))) return error;
     if (options.has_cid && (error = mbedtls_ssl_set_cid(&ssl, MBEDTLS_SSL_CID_ENABLED, options.cid, options.cid_len)))
         return error;
     if (resume && has_saved) {
@@ -171,6 +179,6 @@ void peer_describe(char *text, size_t len) {
     char id_hex[2 * sizeof id + 1] = "";
     mbedtls_ssl_get_peer_cid(&ssl, &enabled, id, &id_len);
     if (enabled) hex(id_hex, id, id_len);
-    snprintf(text, len, "suite=%s cid=%s%s max=%d", mbedtls_ssl_get_ciphersuite(&ssl), enabled ? "" : "none", id_hex,
-             mbedtls_ssl_get_max_out_record_payload(&ssl));
+    snprintf(text, len, "suite=%s cid=%s%s max=%d name=%s", mbedtls_ssl_get_ciphersuite(&ssl), enabled ? "" : "none",
+             id_hex, mbedtls_ssl_get_max_out_record_payload(&ssl), server_name);
 }

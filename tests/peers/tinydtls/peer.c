@@ -1,4 +1,4 @@
-/* tinydtls as a peer: CCM_8 alone, keys of up to 16 bytes, no extended master secret, no resumption. */
+/* tinydtls as a peer: CCM_8 and CCM, keys of up to 16 bytes, no resumption. */
 #include "driver.h"
 
 #include "tinydtls.h"
@@ -61,14 +61,29 @@ static int key_info(struct dtls_context_t *c, const session_t *s, dtls_credentia
     }
 }
 
+static dtls_cipher_t suite_number(const char *name) {
+    if (!strcmp(name, "CCM_8")) return TLS_PSK_WITH_AES_128_CCM_8;
+    if (!strcmp(name, "CCM")) return TLS_PSK_WITH_AES_128_CCM;
+    return TLS_NULL_WITH_NULL_NULL;
+}
+
+static void choose_suite(struct dtls_context_t *c, session_t *s, dtls_user_parameters_t *parameters) {
+    (void)c, (void)s;
+    parameters->cipher_suites[0] = suite_number(options.suite);
+    parameters->cipher_suites[1] = TLS_NULL_WITH_NULL_NULL;
+}
+
 int peer_start(void) {
-    static dtls_handler_t handler = {
-        .write = send_datagram, .read = take_data, .event = take_event, .get_psk_info = key_info};
+    static dtls_handler_t handler = {.write = send_datagram,
+                                     .read = take_data,
+                                     .event = take_event,
+                                     .get_psk_info = key_info,
+                                     .get_user_parameters = choose_suite};
     dtls_init();
     context = dtls_new_context(0);
     if (!context) return -1;
     dtls_set_handler(context, &handler);
-    return strcmp(options.suite, "CCM_8") ? -2 : 0;
+    return suite_number(options.suite) == TLS_NULL_WITH_NULL_NULL ? -2 : 0;
 }
 
 int peer_open(int resume) {
@@ -114,4 +129,4 @@ int peer_write(const uint8_t *bytes, size_t len) {
 
 void peer_close(void) { dtls_close(context, &session); }
 
-void peer_describe(char *text, size_t len) { snprintf(text, len, "suite=TLS_PSK_WITH_AES_128_CCM_8 cid=none"); }
+void peer_describe(char *text, size_t len) { snprintf(text, len, "suite=%s cid=none", options.suite); }

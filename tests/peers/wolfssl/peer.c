@@ -65,6 +65,7 @@ int peer_start(void) {
     if (wolfSSL_CTX_set_cipher_list(context, suite_name(options.suite)) != WOLFSSL_SUCCESS) return -2;
     wolfSSL_CTX_SetIORecv(context, receive_datagram);
     wolfSSL_CTX_SetIOSend(context, send_datagram);
+    if (options.is_server && !options.tickets) wolfSSL_CTX_NoTicketTLSv12(context);
     if (options.no_ems) wolfSSL_CTX_DisableExtendedMasterSecret(context);
     return 0;
 }
@@ -91,12 +92,13 @@ int peer_open(int resume) {
                                                                 : WOLFSSL_MFL_2_12;
             if (wolfSSL_UseMaxFragment(ssl, code) != WOLFSSL_SUCCESS) return -5;
         }
-        if (options.server_name && wolfSSL_UseSNI(ssl, WOLFSSL_SNI_HOST_NAME, options.server_name,
-                                                  (unsigned short)strlen(options.server_name)) != WOLFSSL_SUCCESS)
-            return -6;
         if (options.tickets && wolfSSL_UseSessionTicket(ssl) != WOLFSSL_SUCCESS) return -7;
         if (resume && saved && wolfSSL_set_session(ssl, saved) != WOLFSSL_SUCCESS) return -8;
     }
+    /* The one that is asked for, and in a server the one that it goes by. */
+    if (options.server_name && wolfSSL_UseSNI(ssl, WOLFSSL_SNI_HOST_NAME, options.server_name,
+                                              (unsigned short)strlen(options.server_name)) != WOLFSSL_SUCCESS)
+        return -6;
     if (options.has_cid) {
         if (wolfSSL_dtls_cid_use(ssl) != WOLFSSL_SUCCESS) return -9;
         if (options.cid_len && wolfSSL_dtls_cid_set(ssl, options.cid, (unsigned)options.cid_len) != WOLFSSL_SUCCESS)
@@ -150,6 +152,8 @@ void peer_describe(char *text, size_t len) {
         if (wolfSSL_dtls_cid_get0_tx(ssl, &id) == WOLFSSL_SUCCESS && wolfSSL_dtls_cid_get_tx_size(ssl, &id_len) == WOLFSSL_SUCCESS && id)
             hex(id_hex, id, id_len);
     }
-    snprintf(text, len, "suite=%s cid=%s max=%d resumed=%s", wolfSSL_get_cipher_name(ssl), id_hex,
-             wolfSSL_GetMaxOutputSize(ssl), wolfSSL_session_reused(ssl) ? "yes" : "no");
+    void *name = 0;
+    wolfSSL_SNI_GetRequest(ssl, WOLFSSL_SNI_HOST_NAME, &name);
+    snprintf(text, len, "suite=%s cid=%s max=%d resumed=%s name=%s", wolfSSL_get_cipher_name(ssl), id_hex,
+             wolfSSL_GetMaxOutputSize(ssl), wolfSSL_session_reused(ssl) ? "yes" : "no", name ? (char *)name : "none");
 }

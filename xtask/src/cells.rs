@@ -1,0 +1,190 @@
+//! Which cells the matrix has, and which of them cannot be tried, and why.
+
+pub const PEERS: [&str; 8] = [
+    "openssl",
+    "gnutls",
+    "libcoap (OpenSSL)",
+    "libcoap (GnuTLS)",
+    "mbedtls",
+    "wolfssl",
+    "tinydtls",
+    "aiocoap",
+];
+
+pub const FEATURES: [&str; 12] = [
+    "handshake and data",
+    "wrong key, unknown identity",
+    "loss, doubles, delays",
+    "our fragments",
+    "their fragments",
+    "no extended master secret",
+    "server name",
+    "max_fragment_length",
+    "record_size_limit",
+    "resumption by id",
+    "resumption by ticket",
+    "connection IDs, new address",
+];
+
+/// What our side is.
+pub const ROLES: [&str; 2] = ["client", "server"];
+
+pub const SUITES: [&str; 6] = ["CCM_8", "CCM", "GCM", "ECDHE_CCM_8", "ECDHE_CCM", "ECDHE_GCM"];
+
+/// One place of the matrix.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cell<'a> {
+    pub peer: &'a str,
+    pub feature: &'a str,
+    pub role: &'a str,
+    pub suite: &'a str,
+}
+
+impl Cell<'_> {
+    pub fn exists(&self) -> bool {
+        PEERS.contains(&self.peer)
+            && FEATURES.contains(&self.feature)
+            && ROLES.contains(&self.role)
+            && SUITES.contains(&self.suite)
+    }
+
+    /// Why it cannot be tried, if it cannot.
+    pub fn is_impossible_since(&self) -> Option<&'static str> {
+        let fits = |pattern: &[&str], value| pattern.is_empty() || pattern.contains(&value);
+        let fact = FACTS.iter().find(|fact| {
+            fits(fact.peers, self.peer)
+                && fits(fact.features, self.feature)
+                && fits(fact.roles, self.role)
+                && fits(fact.suites, self.suite)
+        });
+        fact.map(|fact| fact.reason)
+    }
+}
+
+/// What a peer, or our side, does not have. An empty list stands for all.
+struct Fact {
+    peers: &'static [&'static str],
+    features: &'static [&'static str],
+    roles: &'static [&'static str],
+    suites: &'static [&'static str],
+    reason: &'static str,
+}
+
+const ANY: Fact = Fact { peers: &[], features: &[], roles: &[], suites: &[], reason: "" };
+
+/// The first that fits counts. The versions are those that xtask installs on Debian 12.
+const FACTS: &[Fact] = &[
+    Fact { suites: &["ECDHE_CCM_8", "ECDHE_CCM"], reason: "no peer has the suites 0xD003 and 0xD005", ..ANY },
+    Fact {
+        peers: &[
+            "openssl",
+            "gnutls",
+            "libcoap (OpenSSL)",
+            "libcoap (GnuTLS)",
+            "mbedtls",
+            "tinydtls",
+            "aiocoap",
+        ],
+        suites: &["ECDHE_GCM"],
+        reason: "wolfSSL alone has the suite 0xD001",
+        ..ANY
+    },
+    Fact {
+        peers: &["tinydtls", "aiocoap"],
+        suites: &["GCM"],
+        reason: "tinydtls, which aiocoap uses, has no suite with GCM",
+        ..ANY
+    },
+    Fact {
+        features: &["resumption by ticket"],
+        roles: &["server"],
+        reason: "our server gives no tickets",
+        ..ANY
+    },
+    Fact {
+        peers: &["libcoap (OpenSSL)", "libcoap (GnuTLS)"],
+        features: &["resumption by id"],
+        reason: "libcoap's client resumes nothing, its server by ticket alone, and with GnuTLS nothing",
+        ..ANY
+    },
+    Fact {
+        peers: &["libcoap (GnuTLS)"],
+        features: &["resumption by ticket"],
+        reason: "libcoap's client resumes nothing, its server by ticket alone, and with GnuTLS nothing",
+        ..ANY
+    },
+    Fact {
+        peers: &["gnutls"],
+        features: &["resumption by ticket"],
+        reason: "GnuTLS's tickets are 406 bytes long, and our client keeps 255 (the handshake is a full one)",
+        ..ANY
+    },
+    Fact {
+        peers: &["openssl", "gnutls", "libcoap (OpenSSL)", "libcoap (GnuTLS)", "tinydtls", "aiocoap"],
+        features: &["connection IDs, new address"],
+        reason: "no connection IDs in OpenSSL, GnuTLS and tinydtls",
+        ..ANY
+    },
+    Fact {
+        peers: &["openssl", "libcoap (OpenSSL)", "mbedtls", "wolfssl", "tinydtls", "aiocoap"],
+        features: &["record_size_limit"],
+        reason: "no record_size_limit in OpenSSL, wolfSSL and tinydtls, and in Mbed TLS for TLS 1.3 alone",
+        ..ANY
+    },
+    Fact {
+        peers: &["gnutls"],
+        features: &["max_fragment_length"],
+        roles: &["server"],
+        reason: "gnutls-cli asks for record_size_limit as well, which goes before (RFC 8449 §5)",
+        ..ANY
+    },
+    Fact {
+        peers: &["openssl"],
+        features: &["their fragments"],
+        roles: &["server"],
+        reason: "s_client takes no MTU below 256, and its messages fit",
+        ..ANY
+    },
+    Fact {
+        peers: &["wolfssl"],
+        features: &["their fragments"],
+        reason: "wolfSSL cuts certificates and what goes with them alone",
+        ..ANY
+    },
+    Fact {
+        peers: &["tinydtls", "aiocoap"],
+        features: &["loss, doubles, delays"],
+        roles: &["client"],
+        reason: "tinydtls's server never repeats its last flight, and answers a hello that comes twice with another random",
+        ..ANY
+    },
+    Fact {
+        peers: &["tinydtls", "aiocoap"],
+        features: &["our fragments", "their fragments"],
+        reason: "tinydtls neither cuts handshake messages nor puts them together",
+        ..ANY
+    },
+    Fact {
+        peers: &["tinydtls", "aiocoap"],
+        features: &["server name", "max_fragment_length", "resumption by id", "resumption by ticket"],
+        reason: "tinydtls passes over what it does not know: names, lengths, sessions to resume",
+        ..ANY
+    },
+    Fact {
+        peers: &["tinydtls", "aiocoap"],
+        features: &["no extended master secret"],
+        reason: "tinydtls always has the extended master secret",
+        ..ANY
+    },
+    Fact {
+        peers: &["libcoap (OpenSSL)", "libcoap (GnuTLS)"],
+        features: &[
+            "their fragments",
+            "no extended master secret",
+            "max_fragment_length",
+            "record_size_limit",
+        ],
+        reason: "libcoap's programs have no option for it: see the library that they use",
+        ..ANY
+    },
+];

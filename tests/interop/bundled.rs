@@ -1,4 +1,5 @@
-//! The peers that `tests/peers` makes programs of: Mbed TLS, tinydtls and wolfSSL. All speak to the tests in the same way.
+//! The peers that `tests/peers` makes programs of: Mbed TLS, tinydtls, wolfSSL and Bouncy Castle. All speak to the tests in
+//! the same way.
 
 use std::{net::SocketAddr, path::PathBuf, process::Command};
 
@@ -10,7 +11,7 @@ use crate::{
     openssl::{agreed, impatient, resumed},
     peers::{IDENTITY, KEY, Peer, hex},
     relay::{FAIR, Relay},
-    suite::{CCM, CCM_8, SUITES, Suite, WITH_ECDHE_GCM},
+    suite::{self, CCM, CCM_8, SUITES, Suite, WITH_ECDHE_GCM},
 };
 
 /// Keys of up to 16 bytes are all that tinydtls takes.
@@ -23,10 +24,12 @@ pub struct Library {
 }
 
 pub const MBEDTLS: Library = Library { name: "mbedtls", key: KEY, suites: &SUITES };
-/// The one peer that has one of the ECDHE_PSK suites with X25519.
+/// Of the ECDHE_PSK suites, it has the one with GCM.
 pub const WOLFSSL: Library = Library { name: "wolfssl", key: KEY, suites: WITH_ECDHE_GCM };
 pub const TINYDTLS: Library = Library { name: "tinydtls", key: SHORT_KEY, suites: &[CCM_8, CCM] };
-const ALL: [Library; 3] = [MBEDTLS, WOLFSSL, TINYDTLS];
+/// The one peer that has all of the ECDHE_PSK suites.
+pub const BOUNCY_CASTLE: Library = Library { name: "bouncycastle", key: KEY, suites: suite::ALL };
+const ALL: [Library; 4] = [MBEDTLS, WOLFSSL, TINYDTLS, BOUNCY_CASTLE];
 
 impl Library {
     fn psk(&self) -> Psk<'static> {
@@ -229,7 +232,7 @@ fn resumption_with_their_servers() {
 
 #[test]
 fn resumption_with_their_clients() {
-    each(&[MBEDTLS, WOLFSSL], |library, suite| {
+    each(&[MBEDTLS, WOLFSSL, BOUNCY_CASTLE], |library, suite| {
         let cell = tries(library.name, "server", suite, "resumption by id");
         let server = Server::with_config(library.psk(), || {
             let cache: &'static MemoryCache<4> = Box::leak(Box::default());
@@ -248,7 +251,7 @@ fn resumption_with_their_clients() {
 /// `max_fragment_length` (RFC 6066 §4), asked for by our client.
 #[test]
 fn short_records_with_their_servers() {
-    each(&[MBEDTLS, WOLFSSL], |library, suite| {
+    each(&[MBEDTLS, WOLFSSL, BOUNCY_CASTLE], |library, suite| {
         let cell = tries(library.name, "client", suite, "max_fragment_length");
         let (_server, address) = library.server(suite, &[]);
         let (suites, psk) = ([suite.ours], library.psk());
@@ -256,8 +259,11 @@ fn short_records_with_their_servers() {
             Config::default().with_suites(&suites).with_max_fragment_length(MaxFragmentLength::Bytes512);
         let mut client = Client::connect(address, &config, &psk).unwrap();
         assert_eq!(client.max_payload(), 512, "{}", library.name);
-        client.send(&[b'x'; 512]);
-        assert_eq!(client.next(), Report::Data(vec![b'X'; 512]));
+        // Bouncy Castle reads datagrams into a buffer of the longest plaintext and a header, so a full record loses its end
+        // (`DTLSRecordLayer.receive`).
+        let len = if library.name == BOUNCY_CASTLE.name { 480 } else { 512 };
+        client.send(&vec![b'x'; len]);
+        assert_eq!(client.next(), Report::Data(vec![b'X'; len]));
         cell.works();
     });
 }
@@ -265,7 +271,7 @@ fn short_records_with_their_servers() {
 /// The same, asked for by their clients.
 #[test]
 fn short_records_with_their_clients() {
-    each(&[MBEDTLS, WOLFSSL], |library, suite| {
+    each(&[MBEDTLS, WOLFSSL, BOUNCY_CASTLE], |library, suite| {
         let cell = tries(library.name, "server", suite, "max_fragment_length");
         let server = Server::start(CipherSuite::ALL, library.psk());
         let mut client = library.client(server.address, suite, &["--max-fragment", "1024"]);

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use dtls_psk::{Config, Psk};
 
 use crate::{
-    bundled::{MBEDTLS, WOLFSSL},
+    bundled::{BOUNCY_CASTLE, MBEDTLS, WOLFSSL},
     driver::{Agreed, Client, Report, Server},
     gnutls,
     libcoap::{self, BUILDS},
@@ -139,6 +139,18 @@ fn with_wolfssl() {
         with_their_server("wolfssl", Fragments::OursAlone, suite, address);
         with_their_client("wolfssl", Fragments::OursAlone, suite, |server| {
             WOLFSSL.client_with_key(server, suite, (LONG, KEY), &[])
+        });
+    }
+}
+
+#[test]
+fn with_bouncy_castle() {
+    for suite in BOUNCY_CASTLE.suites.iter().copied() {
+        let (_server, address) = BOUNCY_CASTLE.server_with_key(suite, (LONG, KEY), &["--mtu", "70"]);
+        with_their_server("bouncycastle", Fragments::Both, suite, address);
+        with_their_client("bouncycastle", Fragments::Both, suite, |server| {
+            // Its ClientHello just fits.
+            BOUNCY_CASTLE.client_with_key(server, suite, (LONG, KEY), &["--mtu", "140"])
         });
     }
 }

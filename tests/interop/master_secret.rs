@@ -8,7 +8,7 @@ use crate::{
     matrix::tries,
     openssl::{agreed, s_client, s_server_but},
     peers::{IDENTITY, KEY, Peer, Scratch},
-    plain::{GNUTLS, MBED, OPENSSL, Plain, Running, WOLF},
+    plain::{BOUNCY, GNUTLS, MBED, OPENSSL, Plain, Running, WOLF},
     suite::Suite,
 };
 
@@ -78,8 +78,8 @@ fn with_gnutls() {
 }
 
 #[test]
-fn with_mbedtls_and_wolfssl() {
-    for peer in [MBED, WOLF] {
+fn with_mbedtls_wolfssl_and_bouncy_castle() {
+    for peer in [MBED, WOLF, BOUNCY] {
         for suite in peer.suites {
             let without = ["--no-ems", "1"];
             their_server_goes_without(&peer, *suite, || (peer.server)(*suite, &without));

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use dtls_psk::Psk;
 
 use crate::{
-    bundled::{MBEDTLS, TINYDTLS, WOLFSSL},
+    bundled::{BOUNCY_CASTLE, MBEDTLS, TINYDTLS, WOLFSSL},
     gnutls, openssl,
     peers::{IDENTITY, KEY, Peer, Scratch},
     suite::{SUITES, Suite},
@@ -78,3 +78,4 @@ macro_rules! bundled {
 pub const MBED: Plain = bundled!(MBEDTLS);
 pub const WOLF: Plain = bundled!(WOLFSSL);
 pub const TINY: Plain = bundled!(TINYDTLS);
+pub const BOUNCY: Plain = bundled!(BOUNCY_CASTLE);

@@ -8,7 +8,7 @@ use crate::{
     matrix::tries,
     openssl::{agreed, impatient, psk},
     peers::{GOOD, KEY, Scratch},
-    plain::{GNUTLS, MBED, OPENSSL, Plain, WOLF},
+    plain::{BOUNCY, GNUTLS, MBED, OPENSSL, Plain, WOLF},
     suite::{SUITES, Suite},
 };
 
@@ -98,6 +98,14 @@ fn with_wolfssl() {
     for suite in WOLF.suites {
         our_client_says_it(&WOLF, *suite, &["--server-name", NAME], &format!("name={NAME}"));
         their_client_says_it(&WOLF, *suite, "--server-name");
+    }
+}
+
+#[test]
+fn with_bouncy_castle() {
+    for suite in BOUNCY.suites {
+        our_client_says_it(&BOUNCY, *suite, &[], &format!("name={NAME}"));
+        their_client_says_it(&BOUNCY, *suite, "--server-name");
     }
 }
 

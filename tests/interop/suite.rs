@@ -59,13 +59,37 @@ pub const WITH_ECDHE_GCM: &[Suite] = &[CCM_8, CCM, GCM, ECDHE_GCM];
 #[cfg(not(feature = "x25519"))]
 pub const WITH_ECDHE_GCM: &[Suite] = &SUITES;
 
+/// All there are, which are those of Bouncy Castle.
+#[cfg(feature = "x25519")]
+pub const ALL: &[Suite] = &[CCM_8, CCM, GCM, ECDHE_CCM_8, ECDHE_CCM, ECDHE_GCM];
+#[cfg(not(feature = "x25519"))]
+pub const ALL: &[Suite] = &SUITES;
+
+#[cfg(feature = "x25519")]
+const ECDHE_CCM_8: Suite = Suite {
+    name: "TLS_ECDHE_PSK_WITH_AES_128_CCM_8_SHA256",
+    short: "ECDHE_CCM_8",
+    ours: CipherSuite::EcdhePskAes128Ccm8,
+    number: 0xD003,
+    openssl: "",
+    gnutls: "",
+    gnutls_cipher: "",
+};
+
+#[cfg(feature = "x25519")]
+const ECDHE_CCM: Suite = Suite {
+    name: "TLS_ECDHE_PSK_WITH_AES_128_CCM_SHA256",
+    short: "ECDHE_CCM",
+    ours: CipherSuite::EcdhePskAes128Ccm,
+    number: 0xD005,
+    ..ECDHE_CCM_8
+};
+
 #[cfg(feature = "x25519")]
 const ECDHE_GCM: Suite = Suite {
     name: "TLS_ECDHE_PSK_WITH_AES_128_GCM_SHA256",
     short: "ECDHE_GCM",
     ours: CipherSuite::EcdhePskAes128Gcm,
     number: 0xD001,
-    openssl: "",
-    gnutls: "",
-    gnutls_cipher: "",
+    ..ECDHE_CCM_8
 };

@@ -12,7 +12,7 @@ use crate::{
     openssl::agreed,
     ours,
     peers::GOOD,
-    plain::{GNUTLS, MBED, OPENSSL, Plain, TINY, WOLF},
+    plain::{BOUNCY, GNUTLS, MBED, OPENSSL, Plain, TINY, WOLF},
     relay::{FAIR, Relay, Weather, bad, must_have_been_bad},
     suite::SUITES,
 };
@@ -138,4 +138,4 @@ macro_rules! with {
     )*};
 }
 
-with!(with_openssl OPENSSL, with_gnutls GNUTLS, with_mbedtls MBED, with_wolfssl WOLF);
+with!(with_openssl OPENSSL, with_gnutls GNUTLS, with_mbedtls MBED, with_wolfssl WOLF, with_bouncy_castle BOUNCY);

@@ -1,6 +1,7 @@
 //! The project's chores, the same for everyone and for CI: `cargo xtask help`.
 
 mod aiocoap;
+mod bouncycastle;
 mod cells;
 mod check;
 mod fuzz;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    aiocoap,
+    aiocoap, bouncycastle,
     step::{Result, Steps},
 };
 
@@ -110,6 +110,7 @@ pub fn build(steps: &mut Steps) -> Result {
     let folder = own.target_directory.into_std_path_buf().join("peers");
     std::fs::create_dir_all(&folder)?;
     aiocoap::install(steps, &folder)?;
+    bouncycastle::build(steps, &folder)?;
     let stale = |library: &&Library| !is_fresh(&program(&folder, library), library).unwrap_or(false);
     let libraries: Vec<_> = LIBRARIES.iter().filter(stale).collect();
     if libraries.is_empty() {

@@ -1,6 +1,7 @@
 //! One server, any number of clients, and the network between them, in virtual time.
 
 use std::cell::RefCell;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use dtls_psk::{
@@ -82,7 +83,7 @@ pub fn path(n: usize) -> Path {
     path_from([10, high, low, 7], 40_000)
 }
 
-pub fn path_from(ip: [u8; 4], port: u16) -> Path {
+pub fn path_from(ip: impl Into<IpAddr>, port: u16) -> Path {
     Path { local: ([192, 0, 2, 1], 5684).into(), remote: (ip, port).into() }
 }
 
@@ -230,6 +231,9 @@ impl<const H: usize, const S: usize> World<H, S> {
             while let Some(packet) = self.net.arrived(self.now) {
                 self.deliver(packet);
                 self.flush();
+                if done(self) {
+                    return true;
+                }
             }
             self.fire_timeouts();
         }

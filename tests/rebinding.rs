@@ -9,10 +9,12 @@ use dtls_psk::{Config, Error, Path};
 use rand::RngExt;
 use rand::rngs::ChaCha8Rng;
 
+use support::craft::{EXT_CONNECTION_ID, vec8};
 use support::nat::Nat;
 use support::net::{Conditions, Direction, Packet};
+use support::raw::RawClient;
 use support::world::{Client, Note, Small, leak, path, path_from, psk};
-use support::{KEY, seeded};
+use support::{IDENTITY, KEY, seeded};
 
 const ONE_BYTE: Config<'static> = Config::new().with_connection_id(1);
 const CLIENTS: usize = 5;
@@ -190,6 +192,68 @@ fn sessions_with_connection_ids_move() {
     }
     println!("{rebound} addresses, {moves} moves, {answered} of {asked} answered, {unproven} not proven yet");
     assert!(moves > 500 && answered * 3 > asked);
+}
+
+/// Peers that know no return routability checks: the application sends each answer with a token, and when that comes back
+/// while answers go to where the token went, the peer has shown that it receives there (RFC 9175 §2.4). A thief who is
+/// faster with the peer's own records gets tokens, and has nobody to send them back for him.
+#[cfg(feature = "connection-id")]
+#[test]
+fn the_application_finds_peers_that_move() {
+    let thief = path_from([198, 51, 100, 66], 6_666);
+    let (mut moves, mut rebound, mut thefts) = (0, 0, 0);
+    for seed in 0..100 {
+        let mut world = Small::with_config(seed, ONE_BYTE);
+        let mut rng = seeded(seed);
+        let mut raw = RawClient::new(IDENTITY, KEY, seed);
+        raw.side.own_id = Some(b"me".to_vec());
+        raw.hello.extensions.as_mut().unwrap().push((EXT_CONNECTION_ID, vec8(b"me")));
+        world.raw_handshake(path(0), &mut raw);
+        let session = world.session_of(&path(0)).unwrap();
+        let mut nat = Nat::new(seed, addresses(3), 3_000..=20_000);
+        let mut issued: Vec<(u8, Path)> = Vec::new();
+        let mut token = 0;
+        for n in 1..=100_u8 {
+            let at_rest = n > 97;
+            if at_rest {
+                nat.settle(world.now);
+            }
+            world.now = world.now + Duration::from_millis(rng.random_range(100..2_000));
+            let from = nat.outside(path(0), world.now);
+            let question = raw.side.data(&[n, token]);
+            if !at_rest && rng.random_bool(0.2) {
+                continue;
+            }
+            let stolen = !at_rest && rng.random_bool(0.1);
+            for by in stolen.then_some(thief).into_iter().chain([from]) {
+                let told = world.log.len();
+                assert!(world.hit(by, &question).is_empty(), "nobody is asked who cannot answer");
+                let [(at, Note::Data(data))] = &world.log[told..] else {
+                    assert!(stolen && by == from, "the thief's copy was first");
+                    continue;
+                };
+                assert_eq!(*data, [n, token]);
+                let (mut buf, at) = ([0; 64], *at);
+                let (len, to) = world.server.send(&at, &[n], &mut buf).unwrap();
+                assert_eq!(to, by, "answers go to where the newest record came from");
+                if issued.contains(&(token, to)) {
+                    moves += usize::from(world.server.prove_address(&at).is_some());
+                }
+                issued.push((n, to));
+                if to == from && (at_rest || rng.random_bool(0.8)) {
+                    token = raw.side.open(&[buf[..len].to_vec()])[0].1[0];
+                }
+            }
+            thefts += usize::from(stolen);
+            assert_eq!(world.session_of(&thief), None);
+            assert_eq!(world.server.sessions().next().map(|(_, peer)| peer.session), Some(session));
+        }
+        let now = world.now;
+        world.assert_raw_data_flows(nat.outside(path(0), now), &mut raw);
+        rebound += nat.rebound;
+    }
+    println!("{rebound} addresses, {moves} moves, {thefts} thefts");
+    assert!(moves > rebound / 2 && thefts > 500);
 }
 
 /// Without them, a client that the server cannot find has to begin anew, and gets through where it is now.

@@ -28,24 +28,25 @@ const TICK: Duration = Duration::from_millis(1);
 
 type Big = World<SLOTS, 1_010>;
 
-/// Where resident number `n` is, half of them with IPv6.
-fn home(n: usize) -> Path {
-    let [high, low] = (n as u16).to_be_bytes();
-    if n % 2 == 0 {
-        path_from([10, high, low, 1], 40_000)
+/// Every address of a quarter is in a network of its own, half of them of IPv6.
+fn address(quarter: u8, n: usize) -> Path {
+    let n = n as u16;
+    let [high, low] = n.to_be_bytes();
+    if n.is_multiple_of(2) {
+        path_from([quarter, high, low, 1], 40_000)
     } else {
-        path_from([0x2001, 0xDB8, n as u16, 0, 0, 0, 0, 1_u16], 40_000)
+        path_from([0x2001, 0xD00 + u16::from(quarter), n, 0, 0, 0, 0, 1], 40_000)
     }
+}
+
+/// Where resident number `n` is.
+fn home(n: usize) -> Path {
+    address(10, n)
 }
 
 /// Where newcomer number `n` comes from.
 fn inn(n: usize) -> Path {
-    let [high, low] = (n as u16).to_be_bytes();
-    if n % 2 == 0 {
-        path_from([172, high, low, 9], 50_000)
-    } else {
-        path_from([0x2001, 0xDB9, n as u16, 0, 0, 0, 0, 9_u16], 50_000)
-    }
+    address(172, n)
 }
 
 /// Every resident has an identity of its own.
@@ -121,10 +122,10 @@ impl Town {
     /// has got in talks too, and leaves.
     fn tick(&mut self, time: Duration) {
         self.ticks += 1;
-        if self.ticks % 10 == 0 {
+        if self.ticks.is_multiple_of(10) {
             self.resident_talks(self.ticks / 10 % self.residents.len());
         }
-        if self.ticks % 5 == 0 {
+        if self.ticks.is_multiple_of(5) {
             self.citizen_asks(self.ticks / 5 % CITIZENS);
         }
         self.world.run_for(time);

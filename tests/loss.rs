@@ -36,12 +36,9 @@ fn associate(seed: u64, configs: Configs, conditions: Conditions) -> (Duration, 
     let took = world.now.saturating_since(start);
     let counts = world.net.counts;
 
-    // They agree.
-    let ours = world.clients[client].connection.peer().unwrap();
-    let theirs = world.server.peer(&path(0)).unwrap();
-    assert_eq!(theirs.identity, identity);
-    assert_eq!((ours.suite, ours.version, ours.epoch), (theirs.suite, theirs.version, theirs.epoch));
-    assert_eq!((ours.resumed, theirs.resumed), (configs.resume, configs.resume));
+    world.assert_agreement(client);
+    let peer = world.server.peer(&path(0)).unwrap();
+    assert_eq!((peer.identity, peer.resumed), (&identity[..], configs.resume));
 
     // Whatever arrives of the data is what was sent, and no more than once.
     const SENT: usize = 10;

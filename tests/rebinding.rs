@@ -58,10 +58,17 @@ impl Town {
         Self { world, config, questions, next: 0, read: 0, answers, moves: 0, unproven: 0 }
     }
 
-    fn establish(&mut self) {
+    /// The same, once everybody has a session, and behind a NAT and a bad network from there on.
+    fn in_motion(seed: u64, config: Config<'static>, loss: f64) -> Self {
+        let mut town = Self::new(seed, config);
+        let world = &mut town.world;
         let all = |world: &Small| world.clients.iter().all(Client::is_established);
-        assert!(self.world.run_until(Duration::from_secs(60), all));
-        self.world.settle();
+        assert!(world.run_until(Duration::from_secs(60), all));
+        world.settle();
+        world.net.nat = Some(Nat::new(seed, addresses(CLIENTS + 2), 5_000..=60_000));
+        world.net.conditions =
+            Conditions { loss, duplicate: 0.2, reorder: 0.2, delay: 5..=300, ..Conditions::PERFECT };
+        town
     }
 
     /// A client asks, if it has a session.
@@ -84,7 +91,8 @@ impl Town {
         while self.world.now < end {
             let (left, read) = (end.saturating_since(self.world.now), self.read);
             self.world.run_until(left, |world| world.log.len() > read);
-            for (path, note) in self.world.log[self.read..].to_vec() {
+            for at in self.read..self.world.log.len() {
+                let (path, note) = self.world.log[at].clone();
                 match note {
                     Note::Data(question) => self.answer(path, &question),
                     Note::Moved { .. } => self.moves += 1,
@@ -157,13 +165,8 @@ impl Town {
 fn sessions_with_connection_ids_move() {
     let (mut moves, mut rebound, mut unproven, mut asked, mut answered) = (0, 0, 0, 0, 0);
     for seed in 0..30 {
-        let mut town = Town::new(seed, ONE_BYTE);
-        town.establish();
+        let mut town = Town::in_motion(seed, ONE_BYTE, 0.2);
         let mut rng = seeded(seed);
-        let world = &mut town.world;
-        world.net.nat = Some(Nat::new(seed, addresses(CLIENTS + 2), 5_000..=60_000));
-        world.net.conditions =
-            Conditions { loss: 0.2, duplicate: 0.2, reorder: 0.2, delay: 5..=300, ..Conditions::PERFECT };
         for _ in 0..100 {
             let client = rng.random_range(0..CLIENTS);
             let question = town.ask(client);
@@ -262,22 +265,17 @@ fn clients_without_connection_ids_begin_anew() {
     let (mut again, mut rebound) = (0, 0);
     for seed in 0..30 {
         let config = Config::new().with_handshake_timeout(Duration::from_secs(10));
-        let mut town = Town::new(seed, config);
-        town.establish();
+        let mut town = Town::in_motion(seed, config, 0.1);
         let mut rng = seeded(seed);
-        let world = &mut town.world;
-        world.net.nat = Some(Nat::new(seed, addresses(CLIENTS + 2), 5_000..=60_000));
-        world.net.conditions =
-            Conditions { loss: 0.1, duplicate: 0.2, reorder: 0.2, delay: 5..=300, ..Conditions::PERFECT };
         let mut unanswered = [0; CLIENTS];
         for _ in 0..200 {
             let client = rng.random_range(0..CLIENTS);
             again += usize::from(ask_or_reconnect(&mut town, client, &mut unanswered[client], &mut rng));
         }
         town.settle();
-        for client in 0..CLIENTS {
+        for (client, unanswered) in unanswered.iter_mut().enumerate() {
             for _ in 0..10 {
-                again += usize::from(ask_or_reconnect(&mut town, client, &mut unanswered[client], &mut rng));
+                again += usize::from(ask_or_reconnect(&mut town, client, unanswered, &mut rng));
             }
             let question = town.ask(client);
             town.run_for(Duration::from_secs(1));

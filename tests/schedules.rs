@@ -76,19 +76,9 @@ fn finish(wishes: Wishes, make_bad: impl FnOnce(&mut Small)) -> Result<Duration,
     let took = world.now.saturating_since(start);
     world.run_for(Duration::from_secs(60));
 
-    let ours = world.clients[client].connection.peer().unwrap();
-    let theirs = world.server.peer(&at).unwrap();
-    prop_assert_eq!(theirs.identity, IDENTITY);
-    prop_assert_eq!(ours.identity, IDENTITY);
-    prop_assert_eq!((ours.suite, ours.version, ours.epoch), (theirs.suite, theirs.version, theirs.epoch));
-    prop_assert_eq!((ours.resumed, theirs.resumed), (wishes.resume, wishes.resume));
-    #[cfg(feature = "exporter")]
-    {
-        let mut keys = [[0; 32]; 2];
-        world.clients[client].connection.export_keying_material(b"a label", None, &mut keys[0]).unwrap();
-        world.server.export_keying_material(&at, b"a label", None, &mut keys[1]).unwrap();
-        prop_assert_eq!(keys[0], keys[1]);
-    }
+    world.assert_agreement(client);
+    let peer = world.server.peer(&at).unwrap();
+    prop_assert_eq!((peer.identity, peer.resumed), (IDENTITY, wishes.resume));
     for log in [&world.clients[client].log, &world.log_of(at)] {
         prop_assert_eq!(log, &[Note::Established]);
     }

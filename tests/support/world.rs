@@ -333,6 +333,23 @@ impl<const H: usize, const S: usize> World<H, S> {
         self.server.peer(path).map(|peer| peer.session)
     }
 
+    /// Fails unless a client and the server agree on all that they have agreed on.
+    #[track_caller]
+    pub fn assert_agreement(&self, client: usize) {
+        let Client { connection, path, .. } = &self.clients[client];
+        let [ours, theirs] = [connection.peer(), self.server.peer(path)].map(Option::unwrap);
+        assert_eq!(ours.identity, theirs.identity);
+        assert_eq!((ours.suite, ours.version, ours.epoch), (theirs.suite, theirs.version, theirs.epoch));
+        assert_eq!(ours.resumed, theirs.resumed);
+        #[cfg(feature = "exporter")]
+        {
+            let mut keys = [[0; 32]; 2];
+            connection.export_keying_material(b"a label", None, &mut keys[0]).unwrap();
+            self.server.export_keying_material(path, b"a label", None, &mut keys[1]).unwrap();
+            assert_eq!(keys[0], keys[1]);
+        }
+    }
+
     /// Fails unless data flows both ways between a client and the server.
     #[track_caller]
     pub fn assert_data_flows(&mut self, client: usize) {

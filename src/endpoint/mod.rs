@@ -180,7 +180,7 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
         storage.sessions.clear();
         let mut hash_keys = HashKeys([0; 16]);
         fill_random(rng, &mut hash_keys.0)?;
-        let cookies = CookieJar::new(rng)?;
+        let cookies = CookieJar::new(config.handshake_timeout(), rng)?;
         let next_session = SessionId::draw(rng)?;
         let stats = Stats::default();
         Ok(Self {

@@ -137,7 +137,8 @@ impl<'a> Config<'a> {
         Self { initial_timeout: initial, max_timeout: max, ..self }
     }
 
-    /// How long a handshake may take in all; 60 s by default. Then it fails, and a server's slot is free again.
+    /// How long a handshake may take in all; 60 s by default. Then it fails, and a server's slot is free again. A server's
+    /// cookies are good for so long at least.
     pub const fn with_handshake_timeout(self, timeout: Duration) -> Self {
         Self { handshake_timeout: timeout, ..self }
     }

@@ -1,5 +1,5 @@
 //! What broke other stacks, tried on this one: records, epochs, replays and floods. The numbers are those of the list of
-//! bug classes; the tests about messages and fragments are in `attacks_messages.rs`, random bytes in
+//! bug classes in `attack_rows.rs`; the tests about messages and fragments are in `attacks_messages.rs`, random bytes in
 //! `attacks_random.rs`.
 
 mod support;
@@ -7,7 +7,7 @@ mod support;
 use std::collections::HashSet;
 use std::time::Duration;
 
-use dtls_psk::{Config, Error, PeerMisbehaved};
+use dtls_psk::{CipherSuite, Config, Error, PeerMisbehaved};
 
 use support::craft::*;
 use support::net::Direction;
@@ -132,6 +132,22 @@ fn row_05_and_16_short_and_forged_records() {
             }
         }
         scene.ends_well();
+    }
+    // What is too short depends on the tag.
+    for suite in CipherSuite::ALL {
+        let mut world = Small::with_config(5, Config::new().with_suites(std::slice::from_ref(suite)));
+        let mut raw = RawClient::new(IDENTITY, KEY, 5);
+        raw.hello.suites = vec![suite.number(), SCSV];
+        world.raw_handshake(path(0), &mut raw);
+        let told = world.log.len();
+        for content_type in CONTENT_TYPES {
+            for len in 0..=60 {
+                let forged = record(content_type, 1, 40 + len as u64, &vec![0xE5; len]);
+                assert!(world.hit(path(0), &forged).is_empty());
+            }
+        }
+        assert_eq!(world.log[told..], []);
+        world.assert_raw_data_flows(path(0), &mut raw);
     }
     // Authentic records that were cut at every length, or had one bit of anything flipped.
     let mut scene = ServerScene::new(ServerState::Established, 5);
@@ -495,6 +511,72 @@ fn row_30_no_memory_before_the_proof() {
     assert_eq!(world.log_of(path(60)), [Note::Refused(Error::AuthenticationFailed)]);
     assert_eq!((world.server.handshakes(), world.server.sessions().count()), (0, 1));
     world.assert_data_flows(client);
+}
+
+/// Row 32: what a side has sent comes back to it. Under keys that is nobody's. In the clear, a message that has no place
+/// ends the handshake as from anybody else (RFC 5246 §7.2.2), and never leads to a session with oneself.
+#[test]
+fn row_32_reflections() {
+    let mut world = Small::new(32);
+    let client = world.established();
+    world.assert_data_flows(client);
+    let now = world.now;
+    let (told, client_told) = (world.log.len(), world.clients[client].log.len());
+    let conversation: Vec<_> = world.net.trace.iter().map(|(_, packet)| packet.clone()).collect();
+    let sealed = [world.clients[client].seal(b"mine"), world.seal(&path(0), b"mine")];
+    for packet in &conversation {
+        let answers = match packet.direction {
+            Direction::ToClient => world.hit(path(0), &packet.bytes),
+            Direction::ToServer => world.clients[client].hit(&packet.bytes, now),
+        };
+        assert!(answers.is_empty());
+    }
+    assert!(world.clients[client].hit(&sealed[0], now).is_empty());
+    assert!(world.hit(path(0), &sealed[1]).is_empty());
+    assert_eq!(world.log[told..], []);
+    assert_eq!(world.clients[client].log[client_told..], []);
+    assert_eq!((world.server.handshakes(), world.server.sessions().count()), (0, 1));
+    world.assert_data_flows(client);
+
+    for state in [ClientState::AwaitsServerHello, ClientState::AwaitsFinished] {
+        let mut scene = ClientScene::new(state, 32);
+        let own = scene.against.pass(Duration::from_secs(2));
+        let (_, own) = own.first().expect("the flight again");
+        if state == ClientState::AwaitsServerHello {
+            let answers = scene.attack(own);
+            scene.has_failed_with(&answers, 10);
+        } else {
+            scene.ignores(own);
+            scene.ends_well();
+        }
+    }
+    let mut scene = ServerScene::new(ServerState::AwaitsClientKeyExchange, 32);
+    scene.world.now = scene.world.now + Duration::from_secs(1);
+    scene.world.server.handle_timeout(scene.world.now);
+    let own = scene.world.answers(path(0));
+    let answers = scene.attack(&own.concat());
+    assert_eq!(parse::plain_alert(&answers[0]), Some((2, 10)));
+    assert_eq!((scene.world.server.handshakes(), scene.world.server.sessions().count()), (0, 1));
+    scene.others_are_unharmed();
+    scene.leaves_nothing_behind();
+}
+
+/// Row 32 (RFC 9257 §4.1): a node that is a client and a server, whose client somebody connects to its own server. With one
+/// key for both it cannot know. With a key for each direction, its server refuses its client like any stranger.
+#[test]
+fn row_32_selfie() {
+    for (own, is_fooled) in [(psk(IDENTITY, KEY), true), (psk(b"to the others", b"another key"), false)] {
+        let mut world = Small::new(32);
+        let client = world.client_with(Config::new(), own, path(0));
+        world.run_for(Duration::from_secs(61));
+        assert_eq!(world.clients[client].is_established(), is_fooled);
+        assert_eq!(world.server.peer(&path(0)).is_some(), is_fooled);
+        assert_eq!(world.server.handshakes(), 0);
+        if !is_fooled {
+            assert_eq!(world.log_of(path(0)), [Note::Refused(Error::AuthenticationFailed)]);
+        }
+        world.assert_newcomer_gets_through();
+    }
 }
 
 /// Forged alerts in the clear never end a session, whatever they say, nor does a forged close_notify.

@@ -1,5 +1,5 @@
 //! What broke other stacks, tried on this one: messages and their fragments. The numbers are those of the list of bug
-//! classes.
+//! classes in `attack_rows.rs`.
 
 mod support;
 

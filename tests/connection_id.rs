@@ -362,6 +362,25 @@ fn answers_that_prove_nothing() {
     world.assert_raw_data_flows(third, &mut raw);
 }
 
+/// Somebody on the path takes records to an address of his own, the question with them, and has the peer answer from where
+/// it is: that the peer receives there is no news of his.
+#[test]
+fn an_answer_from_elsewhere() {
+    let (mut world, mut raw) = raw_established(21, b"me");
+    let taken = raw.side.data(b"taken");
+    let cookie = challenge(&raw, &world.hit(elsewhere(), &taken));
+    let response = respond(&mut raw, &cookie);
+    // A newer one keeps the server's eye on him.
+    let taken = raw.side.data(b"taken too");
+    world.hit(elsewhere(), &taken);
+    let told = world.log.len();
+    world.hit(path(0), &response);
+    assert_eq!(world.log[told..], []);
+    assert_eq!(world.session_of(&elsewhere()), None);
+    world.assert_raw_data_flows(path(0), &mut raw);
+    assert_eq!(world.seal_by(&path(0)), path(0));
+}
+
 /// A peer that does not know the check is limited until the application has proven its address.
 #[test]
 fn the_application_proves_an_address() {

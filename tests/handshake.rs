@@ -40,6 +40,42 @@ fn bytes_of_each_flight() {
     world.assert_data_flows(client);
 }
 
+/// The same with a peer that does not offer the extended master secret: 69, 95, 95 and 67 bytes, 326 in all, of which the
+/// second and the last are ours.
+#[test]
+fn bytes_without_the_extended_master_secret() {
+    let mut world = Small::with_config(1, CCM_8_ONLY);
+    let mut raw = RawClient::new(IDENTITY, KEY, 1);
+    raw.hello.extensions = None;
+    let hello = raw.hello();
+    assert_eq!(hello.len(), 69);
+    let replies = world.hit(path(0), &hello);
+    raw.follow(&replies);
+    let hello = raw.hello();
+    let flight = world.hit(path(0), &hello);
+    assert_eq!(flight.iter().map(Vec::len).collect::<Vec<_>>(), [95]);
+    raw.take_server_flight(&flight);
+    raw.exchange_keys();
+    let flight = raw.key_flight();
+    let last = world.hit(path(0), &flight);
+    assert_eq!((flight.len(), last[0].len(), last.len()), (95, 67, 1));
+    raw.take_last_flight(&last);
+
+    // A server without it: our hello offers it all the same, and our key exchange is as long.
+    let mut against = AgainstRaw::with_config(1, CCM_8_ONLY);
+    against.server.hello.extensions = Some(vec![(EXT_RENEGOTIATION_INFO, vec![0])]);
+    let hello = against.client.transmit();
+    against.server.take_hello(&hello);
+    let flight = against.server.flight(None);
+    let answer = against.hit(&flight);
+    assert_eq!((hello[0].len(), flight.len(), answer[0].len(), answer.len()), (75, 95, 95, 1));
+    against.server.take_key_flight(&answer);
+    let last = against.server.last_flight();
+    assert_eq!(last.len(), 67);
+    against.hit(&last);
+    against.assert_data_flows();
+}
+
 /// Per record: 29 bytes with CCM_8, 37 with the longer tags.
 #[test]
 fn every_suite() {

@@ -13,26 +13,32 @@ use support::{IDENTITY, KEY, seeded};
 
 const PATIENT: Config<'static> = Config::new().with_handshake_timeout(Duration::from_secs(100_000));
 
-/// One association over a bad network: handshake, then data both ways.
-fn associate(seed: u64, config: Config<'static>, conditions: Conditions) -> (Duration, Counts, u32) {
-    let mut world = Small::with_config(seed, config);
+/// One association over a bad network: handshake, then data both ways. How long the handshake took, what the network did
+/// meanwhile, and how many flights were sent again in all.
+fn associate(seed: u64, configs: Configs, conditions: Conditions) -> (Duration, Counts, u32) {
+    let mut world = Small::with_config(seed, configs.server);
     let identity: Vec<u8> = (0..1 + seed % 128).map(|at| (at * seed) as u8).collect();
     let key = psk(&identity, KEY);
     world.keys.add(key);
+    if configs.resume {
+        let first = world.client_with(configs.client, key, path(1));
+        world.run_for(Duration::from_secs(1));
+        assert!(world.clients[first].is_established());
+        world.net.counts = Counts::default();
+    }
     world.net.conditions = conditions;
-    let client = world.client_with(config, key, path(0));
+    let client = world.client_with(configs.client, key, path(0));
     let start = world.now;
     let both =
         |world: &Small| world.clients[client].is_established() && world.server.peer(&path(0)).is_some();
     let done = world.run_until(Duration::from_secs(100_000), both);
     assert!(done, "seed {seed}: {:?} {:?} {:?}", world.clients[client].log, world.log, world.net.conditions);
     let took = world.now.saturating_since(start);
+    let counts = world.net.counts;
 
-    // They agree.
-    let ours = world.clients[client].connection.peer().unwrap();
-    let theirs = world.server.peer(&path(0)).unwrap();
-    assert_eq!(theirs.identity, identity);
-    assert_eq!((ours.suite, ours.version, ours.epoch), (theirs.suite, theirs.version, theirs.epoch));
+    world.assert_agreement(client);
+    let peer = world.server.peer(&path(0)).unwrap();
+    assert_eq!((peer.identity, peer.resumed), (&identity[..], configs.resume));
 
     // Whatever arrives of the data is what was sent, and no more than once.
     const SENT: usize = 10;
@@ -56,50 +62,76 @@ fn associate(seed: u64, config: Config<'static>, conditions: Conditions) -> (Dur
     }
     world.net.conditions = Conditions::PERFECT;
     world.assert_data_flows(client);
-    assert_eq!((world.server.sessions().count(), world.server.handshakes()), (1, 0), "no slot left behind");
+    assert_eq!(world.server.sessions().count(), world.clients.len());
+    assert_eq!(world.server.handshakes(), 0, "no slot left behind");
     let repeated =
         world.server.stats().retransmitted + world.clients[client].connection.stats().retransmitted;
-    (took, world.net.counts, repeated)
+    (took, counts, repeated)
+}
+
+/// What both ends are configured for.
+#[derive(Clone, Copy)]
+struct Configs {
+    server: Config<'static>,
+    client: Config<'static>,
+    /// The client was here before.
+    resume: bool,
+}
+
+impl Configs {
+    fn full(config: Config<'static>) -> Self {
+        Self { server: config, client: config, resume: false }
+    }
+
+    #[cfg(feature = "resumption")]
+    fn resumed() -> Self {
+        let [server, client] = [0; 2].map(|_| support::resumed::with_cache(PATIENT));
+        Self { server, client, resume: true }
+    }
 }
 
 /// Loss from 0 to 60 %, with duplicates and reordering, over hundreds of seeds.
 #[test]
 fn loss_duplication_and_reordering() {
-    println!("loss  handshakes  lost/sent     duplicated  reordered  flights repeated  median  longest");
+    println!("          datagrams of a handshake  virtual seconds");
+    println!("loss      sent   lost   again       median  longest");
     for loss in [0, 10, 20, 30, 40, 50, 60] {
-        let (mut times, mut totals, mut repeated) = (Vec::new(), Counts::default(), 0);
-        for seed in 0..100 {
-            let conditions = Conditions {
-                loss: f64::from(loss) / 100.0,
-                duplicate: 0.2,
-                reorder: 0.2,
-                delay: 5..=200,
-                ..Conditions::PERFECT
-            };
-            let (took, counts, again) = associate(seed + 1_000 * u64::from(loss as u32), PATIENT, conditions);
-            times.push(took);
-            totals.sent += counts.sent;
-            totals.lost += counts.lost;
-            totals.duplicated += counts.duplicated;
-            totals.reordered += counts.reordered;
-            repeated += again;
-        }
-        times.sort_unstable();
-        println!(
-            "{loss:3} %  {:10}  {:5}/{:<7}  {:10}  {:9}  {repeated:16}  {:>5.1?}  {:>6.1?}",
-            times.len(),
-            totals.lost,
-            totals.sent,
-            totals.duplicated,
-            totals.reordered,
-            times[times.len() / 2],
-            times[times.len() - 1],
-        );
-        if loss == 0 {
-            assert!(times[times.len() - 1] < Duration::from_secs(10), "no loss, no waiting: {times:?}");
-        } else {
-            assert!(totals.lost > 0 && repeated > 0);
-        }
+        row("full", loss, || Configs::full(PATIENT));
+        #[cfg(feature = "resumption")]
+        row("resumed", loss, Configs::resumed);
+    }
+}
+
+/// A hundred handshakes at so many percent of loss.
+fn row(kind: &str, loss: u32, configs: impl Fn() -> Configs) {
+    const HANDSHAKES: u64 = 100;
+    let (mut times, mut totals, mut repeated) = (Vec::new(), Counts::default(), 0);
+    for seed in 0..HANDSHAKES {
+        let conditions = Conditions {
+            loss: f64::from(loss) / 100.0,
+            duplicate: 0.2,
+            reorder: 0.2,
+            delay: 5..=200,
+            ..Conditions::PERFECT
+        };
+        let (took, counts, again) = associate(seed + 1_000 * u64::from(loss), configs(), conditions);
+        times.push(took.as_secs_f64());
+        totals.sent += counts.sent;
+        totals.lost += counts.lost;
+        totals.duplicated += counts.duplicated;
+        totals.reordered += counts.reordered;
+        repeated += again;
+    }
+    times.sort_unstable_by(f64::total_cmp);
+    let each = |total: u64| total as f64 / HANDSHAKES as f64;
+    let (median, longest) = (times[times.len() / 2], times[times.len() - 1]);
+    let (sent, lost, again) = (each(totals.sent), each(totals.lost), each(repeated.into()));
+    println!("{loss:2} % {kind:7} {sent:4.1}  {lost:5.1}  {again:6.1}  {median:11.1}  {longest:7.1}");
+    assert!(totals.duplicated > 0 && totals.reordered > 0);
+    if loss == 0 {
+        assert!(longest < 10.0, "no loss, no waiting: {times:?}");
+    } else {
+        assert!(totals.lost > 0 && repeated > 0);
     }
 }
 
@@ -113,7 +145,7 @@ fn loss_with_a_small_mtu() {
         let config = PATIENT.with_suites(&[CipherSuite::Aes128Ccm]).with_mtu(mtu).with_identity_hint(hint);
         let conditions =
             Conditions { loss: 0.2, duplicate: 0.1, reorder: 0.3, delay: 5..=50, mtu, ..Conditions::PERFECT };
-        let (_, counts, _) = associate(seed, config, conditions);
+        let (_, counts, _) = associate(seed, Configs::full(config), conditions);
         assert_eq!(counts.too_long, 0);
         fragments += counts.sent;
     }

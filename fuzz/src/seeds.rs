@@ -253,6 +253,16 @@ fn server() -> Vec<Seed> {
         };
         [good(), vec![again(0), again(2), again(1)], good()].concat()
     });
+    add("attack-23-explicit-nonces", plain, {
+        // A record whose explicit nonce is not its number, and one whose number is another.
+        let again = |at: u16, bytes: &[u8]| Step::Again {
+            which: 6,
+            client: 0,
+            edits: vec![edit(at, bytes.len() as u16, bytes)],
+        };
+        let send = Step::Send { client: 0, from_server: false, len: 5 };
+        [opening(6), vec![send, again(13, &[0; 8]), again(5, &[0, 0, 0, 0, 0, 9])], good()].concat()
+    });
     add("attack-26-wrong-keys", plain, {
         let wrong = |credentials| {
             let tries = [

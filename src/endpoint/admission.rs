@@ -65,16 +65,18 @@ pub(super) fn session_to_evict<const S: usize>(
     }
 }
 
-/// The part of an address that one party controls: the first 24 bits of IPv4, the first 64 of IPv6.
+/// The part of an address that one party controls: the first 24 bits of IPv4, the first 48 of IPv6, which a site may have
+/// all of (RFC 6177 §2).
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Prefix([u8; 8]);
+struct Prefix([u8; 6]);
 
 impl Prefix {
     fn of(path: &Path) -> Self {
         match path.remote.ip().to_canonical() {
             IpAddr::V4(ip) => {
                 let [a, b, c, _] = ip.octets();
-                Self([0, 0, 0, 0, 0, a, b, c])
+                // No host has an IPv6 address that begins like this.
+                Self([0, 0, 0, a, b, c])
             }
             IpAddr::V6(ip) => Self(ip.octets().first_chunk().copied().unwrap_or_default()),
         }

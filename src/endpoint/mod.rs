@@ -84,7 +84,7 @@ impl<const H: usize, const S: usize> Default for Storage<H, S> {
 /// its key. The two are separate pools, so handshakes never push a session out.
 ///
 /// * A full handshake pool gives a newcomer the oldest slot of an address that has several, if the newcomer has none; or
-///   of another network prefix (IPv4 /24, IPv6 /64) that holds more than half of the pool; else that of a handshake that
+///   of another network prefix (IPv4 /24, IPv6 /48) that holds more than half of the pool; else that of a handshake that
 ///   has waited for a quarter of the retransmission timeout. An address that has a slot only takes its own, and while a
 ///   prefix holds half of the pool, its newcomers take from it alone. A newcomer that gets no slot is not told; its
 ///   retransmission tries again.
@@ -180,7 +180,7 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
         storage.sessions.clear();
         let mut hash_keys = HashKeys([0; 16]);
         fill_random(rng, &mut hash_keys.0)?;
-        let cookies = CookieJar::new(rng)?;
+        let cookies = CookieJar::new(config.handshake_timeout(), rng)?;
         let next_session = SessionId::draw(rng)?;
         let stats = Stats::default();
         Ok(Self {

@@ -1,6 +1,8 @@
 //! Stateless cookies (RFC 6347 §4.2.1).
 
 use core::net::{IpAddr, SocketAddr};
+use core::num::NonZeroU64;
+use core::time::Duration;
 
 use rand_core::TryCryptoRng;
 use zeroize::Zeroizing;
@@ -17,20 +19,21 @@ use crate::wire::return_routability_check;
 /// Length in bytes of a cookie: what is left of an HMAC that nobody has to resist for longer than two periods.
 pub(crate) const COOKIE_LEN: usize = 16;
 
-/// How long a cookie is good for at least, in milliseconds; at most twice that.
-const PERIOD_MILLIS: u64 = 60_000;
-
 /// Makes and checks cookies: `HMAC(secret, period, address, parameters of the hello)`.
 pub(crate) struct CookieJar {
     secret: HmacKey,
+    /// How long a cookie is good for at least, in milliseconds; at most twice that.
+    period: NonZeroU64,
 }
 
 impl CookieJar {
-    /// Draws the secret. That the period goes into each cookie makes it a new secret every period.
-    pub(crate) fn new<R: TryCryptoRng + ?Sized>(rng: &mut R) -> Result<Self, Error> {
+    /// Draws the secret. That the period goes into each cookie makes it a new secret every period, which is as long as a
+    /// handshake may take: a client that repeats its hello until then still has a good cookie.
+    pub(crate) fn new<R: TryCryptoRng + ?Sized>(handshake: Duration, rng: &mut R) -> Result<Self, Error> {
         let mut secret = Zeroizing::new([0; 32]);
         fill_random(rng, secret.as_mut())?;
-        Ok(Self { secret: HmacKey::new(secret.as_ref()) })
+        let period = NonZeroU64::new((Instant::ZERO + handshake).as_millis()).unwrap_or(NonZeroU64::MIN);
+        Ok(Self { secret: HmacKey::new(secret.as_ref()), period })
     }
 
     /// The cookie that the client at `remote` has to repeat in this hello, sent as message `message_seq`.
@@ -41,7 +44,7 @@ impl CookieJar {
         message_seq: u16,
         now: Instant,
     ) -> [u8; COOKIE_LEN] {
-        self.of_period(now.as_millis() / PERIOD_MILLIS, remote, hello, message_seq)
+        self.of_period(now.as_millis() / self.period, remote, hello, message_seq)
     }
 
     /// Whether the hello, which came as message `message_seq`, carries a cookie of this period or of the last one.
@@ -56,7 +59,7 @@ impl CookieJar {
         if hello.cookie.len() != COOKIE_LEN {
             return false;
         }
-        let period = now.as_millis() / PERIOD_MILLIS;
+        let period = now.as_millis() / self.period;
         [Some(period), period.checked_sub(1)]
             .into_iter()
             .flatten()

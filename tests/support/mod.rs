@@ -4,7 +4,9 @@
 //! Nothing here sleeps, opens a port or draws a random number that the seed does not decide.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub mod attacker;
 pub mod craft;
+pub mod nat;
 pub mod net;
 pub mod parse;
 pub mod peer;
@@ -12,6 +14,7 @@ pub mod raw;
 #[cfg(feature = "resumption")]
 pub mod resumed;
 pub mod scene;
+pub mod schedule;
 pub mod world;
 
 use rand::SeedableRng;

@@ -1,4 +1,5 @@
-//! A network that loses, repeats, delays, reorders, damages and cuts off datagrams, as its seed says.
+//! A network that loses, repeats, delays, reorders, damages and cuts off datagrams, and moves clients to other addresses,
+//! as its seed says.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -8,12 +9,23 @@ use dtls_psk::{Instant, Path};
 use rand::rngs::ChaCha8Rng;
 use rand::{Rng, RngExt};
 
+use super::nat::Nat;
+use super::schedule::Schedule;
 use super::seeded;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
     ToServer,
     ToClient,
+}
+
+impl Direction {
+    pub fn opposite(self) -> Self {
+        match self {
+            Self::ToServer => Self::ToClient,
+            Self::ToClient => Self::ToServer,
+        }
+    }
 }
 
 /// One datagram on its way.
@@ -54,6 +66,8 @@ pub struct Counts {
     pub reordered: u64,
     pub damaged: u64,
     pub too_long: u64,
+    /// For an address that no client has any more.
+    pub forgotten: u64,
     pub delivered: u64,
 }
 
@@ -66,6 +80,9 @@ pub struct Network {
     /// Everything that an end sent, before the network did anything to it.
     pub trace: Vec<(Instant, Packet)>,
     pub attacker: Option<Attacker>,
+    pub nat: Option<Nat>,
+    /// Decides what is lost, repeated and delayed, in the place of chance.
+    pub schedule: Option<Schedule>,
     in_flight: BTreeMap<(Instant, u64), Packet>,
     serial: u64,
     rng: ChaCha8Rng,
@@ -78,6 +95,8 @@ impl Network {
             counts: Counts::default(),
             trace: Vec::new(),
             attacker: None,
+            nat: None,
+            schedule: None,
             in_flight: BTreeMap::new(),
             serial: 0,
             rng: seeded(seed ^ 0x6E65_7477_6F72_6B00),
@@ -85,7 +104,10 @@ impl Network {
     }
 
     /// One end sends a datagram.
-    pub fn send(&mut self, now: Instant, packet: Packet) {
+    pub fn send(&mut self, now: Instant, mut packet: Packet) {
+        if packet.direction == Direction::ToServer {
+            packet.path = self.outside(packet.path, now);
+        }
         self.trace.push((now, packet.clone()));
         self.counts.sent += 1;
         let carried = match &mut self.attacker {
@@ -97,9 +119,22 @@ impl Network {
         }
     }
 
+    /// Where the server sees the client that is at `inside`.
+    pub fn outside(&mut self, inside: Path, now: Instant) -> Path {
+        self.nat.as_mut().map_or(inside, |nat| nat.outside(inside, now))
+    }
+
     fn carry(&mut self, now: Instant, mut packet: Packet) {
         if packet.bytes.len() > self.conditions.mtu {
             self.counts.too_long += 1;
+            return;
+        }
+        if let Some(schedule) = &mut self.schedule {
+            let arrivals = schedule.arrivals(packet.direction);
+            self.counts.lost += u64::from(arrivals.is_empty());
+            for delay in arrivals {
+                self.enqueue_at(now + Duration::from_millis(delay), packet.clone());
+            }
             return;
         }
         if self.rng.random_bool(self.conditions.loss) {
@@ -124,8 +159,12 @@ impl Network {
             self.counts.reordered += 1;
             delay += self.rng.random_range(1..=4) * (1 + self.conditions.delay.end());
         }
+        self.enqueue_at(now + Duration::from_millis(delay), packet);
+    }
+
+    fn enqueue_at(&mut self, at: Instant, packet: Packet) {
         self.serial += 1;
-        self.in_flight.insert((now + Duration::from_millis(delay), self.serial), packet);
+        self.in_flight.insert((at, self.serial), packet);
     }
 
     /// When the next datagram arrives.
@@ -135,9 +174,19 @@ impl Network {
 
     /// The next datagram that has arrived at `now`.
     pub fn arrived(&mut self, now: Instant) -> Option<Packet> {
-        let entry = self.in_flight.first_entry().filter(|entry| entry.key().0 <= now)?;
-        self.counts.delivered += 1;
-        Some(entry.remove())
+        loop {
+            let entry = self.in_flight.first_entry().filter(|entry| entry.key().0 <= now)?;
+            let mut packet = entry.remove();
+            if let (Some(nat), Direction::ToClient) = (&self.nat, packet.direction) {
+                let Some(inside) = nat.inside(&packet.path, now) else {
+                    self.counts.forgotten += 1;
+                    continue;
+                };
+                packet.path = inside;
+            }
+            self.counts.delivered += 1;
+            return Some(packet);
+        }
     }
 
     /// Random bytes for whoever needs some that belong to this network's seed.

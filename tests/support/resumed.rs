@@ -17,6 +17,11 @@ pub fn with(cache: &'static Cache) -> Config<'static> {
     Config::coap().with_resumption(cache)
 }
 
+/// The same configuration with an empty cache of its own.
+pub fn with_cache(config: Config<'static>) -> Config<'static> {
+    config.with_resumption(cache())
+}
+
 /// A server that keeps sessions, and an independent client that has had one: its id and its master secret.
 pub fn remembered(seed: u64) -> (Small, RawClient, Vec<u8>) {
     let mut world = Small::with_config(seed, with(cache()));

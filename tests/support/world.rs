@@ -1,6 +1,7 @@
 //! One server, any number of clients, and the network between them, in virtual time.
 
 use std::cell::RefCell;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use dtls_psk::{
@@ -82,7 +83,7 @@ pub fn path(n: usize) -> Path {
     path_from([10, high, low, 7], 40_000)
 }
 
-pub fn path_from(ip: [u8; 4], port: u16) -> Path {
+pub fn path_from(ip: impl Into<IpAddr>, port: u16) -> Path {
     Path { local: ([192, 0, 2, 1], 5684).into(), remote: (ip, port).into() }
 }
 
@@ -230,6 +231,9 @@ impl<const H: usize, const S: usize> World<H, S> {
             while let Some(packet) = self.net.arrived(self.now) {
                 self.deliver(packet);
                 self.flush();
+                if done(self) {
+                    return true;
+                }
             }
             self.fire_timeouts();
         }
@@ -327,6 +331,23 @@ impl<const H: usize, const S: usize> World<H, S> {
 
     pub fn session_of(&self, path: &Path) -> Option<SessionId> {
         self.server.peer(path).map(|peer| peer.session)
+    }
+
+    /// Fails unless a client and the server agree on all that they have agreed on.
+    #[track_caller]
+    pub fn assert_agreement(&self, client: usize) {
+        let Client { connection, path, .. } = &self.clients[client];
+        let [ours, theirs] = [connection.peer(), self.server.peer(path)].map(Option::unwrap);
+        assert_eq!(ours.identity, theirs.identity);
+        assert_eq!((ours.suite, ours.version, ours.epoch), (theirs.suite, theirs.version, theirs.epoch));
+        assert_eq!(ours.resumed, theirs.resumed);
+        #[cfg(feature = "exporter")]
+        {
+            let mut keys = [[0; 32]; 2];
+            connection.export_keying_material(b"a label", None, &mut keys[0]).unwrap();
+            self.server.export_keying_material(path, b"a label", None, &mut keys[1]).unwrap();
+            assert_eq!(keys[0], keys[1]);
+        }
     }
 
     /// Fails unless data flows both ways between a client and the server.

@@ -183,6 +183,7 @@ fn in_parallel<S: Subject>(
     const SHARE: u64 = 4_096;
     let next = AtomicU64::new(numbers.start);
     let worker = || {
+        let _stop = StopAll { next: &next, end: numbers.end };
         let (mut subject, mut tally) = (subject(), Tally::default());
         loop {
             let start = next.fetch_add(SHARE, Ordering::Relaxed);
@@ -199,6 +200,20 @@ fn in_parallel<S: Subject>(
         workers.into_iter().for_each(|worker| tally += worker.join().expect("as the model says"));
         tally
     })
+}
+
+/// Leaves nothing to do for the others once one has failed.
+struct StopAll<'n> {
+    next: &'n AtomicU64,
+    end: u64,
+}
+
+impl Drop for StopAll<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.next.store(self.end, Ordering::Relaxed);
+        }
+    }
 }
 
 /// The sequence so far, which a failed test shows.

@@ -35,6 +35,8 @@ pub enum Symbol {
     HelloRequest,
     SealedHelloRequest,
     Data,
+    /// The data that was delivered last, in the same record.
+    ReplayedData,
     ForgedData,
     PlainData,
     Warning,
@@ -79,7 +81,7 @@ pub const MOST: [Symbol; 16] = [
 ];
 
 /// All that there is without resumption.
-pub const ALL: [Symbol; 26] = [
+pub const ALL: [Symbol; 27] = [
     HelloVerifyRequest,
     ServerHello,
     ServerHelloWithOtherSuite,
@@ -97,6 +99,7 @@ pub const ALL: [Symbol; 26] = [
     HelloRequest,
     SealedHelloRequest,
     Data,
+    ReplayedData,
     ForgedData,
     PlainData,
     Warning,

@@ -198,12 +198,13 @@ impl Model {
             (Symbol::PlainFatalAlert, _) => self.plain_alert(HANDSHAKE_FAILURE),
             (Symbol::PlainCloseNotify, _) => self.plain_alert(CLOSE_NOTIFY),
             (Symbol::Timeout, _) => self.timeout(),
-            // What is forged, or under keys and should not be, is dropped without a word (RFC 6347 §4.1.2.7). A warning
+            // What is replayed or forged, or under keys and should not be, is dropped without a word (RFC 6347 §4.1.2.7). A warning
             // changes nothing.
             (
                 Symbol::SealedServerHello
                 | Symbol::SealedChangeCipherSpec
                 | Symbol::ForgedFinished
+                | Symbol::ReplayedData
                 | Symbol::ForgedData
                 | Symbol::Warning
                 | Symbol::ForgedFatalAlert,

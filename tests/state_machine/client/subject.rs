@@ -109,6 +109,8 @@ struct Game<'c> {
     /// The number of the ServerHelloDone that the client has.
     done: Option<u16>,
     stranger: Direction,
+    /// The record that was delivered last.
+    delivered: Vec<u8>,
     model: Model,
     established: u64,
     /// The last thing that the application was told but data.
@@ -136,6 +138,7 @@ impl<'c> Game<'c> {
             server,
             done: None,
             stranger: stranger(),
+            delivered: stranger().seal(APPLICATION_DATA, DATA),
             model: Model::new(is_kept, subject.pace == Pace::Slow),
             established: 0,
             last: None,
@@ -174,7 +177,11 @@ impl<'c> Game<'c> {
             (Some(message), _) => self.receive(&record(HANDSHAKE, 0, 90, message)),
             (None, _) => {
                 let datagram = self.record(symbol);
-                self.receive(&datagram)
+                let received = self.receive(&datagram);
+                if let (Some(Note::Data(_)), _) = &received {
+                    self.delivered = datagram;
+                }
+                received
             }
         };
         let expected = self.model.step(symbol);
@@ -291,6 +298,7 @@ impl<'c> Game<'c> {
             Symbol::ForgedFinished => forged(write, HANDSHAKE, &finished),
             Symbol::SealedHelloRequest => write.seal(HANDSHAKE, &message(HELLO_REQUEST, 0, &[])),
             Symbol::Data => write.seal(APPLICATION_DATA, DATA),
+            Symbol::ReplayedData => self.delivered.clone(),
             Symbol::ForgedData => forged(write, APPLICATION_DATA, DATA),
             Symbol::PlainData => record(APPLICATION_DATA, 0, 93, DATA),
             Symbol::Warning => write.seal(ALERT, &[WARNING, USER_CANCELED]),

@@ -40,6 +40,8 @@ pub enum Symbol {
     ServerHelloDone,
     HelloRequest,
     Data,
+    /// The data that was delivered last, in the same record.
+    ReplayedData,
     ForgedData,
     PlainData,
     Warning,
@@ -92,7 +94,7 @@ pub const MOST: [Symbol; 16] = [
 ];
 
 /// All that there is without resumption.
-pub const ALL: [Symbol; 28] = [
+pub const ALL: [Symbol; 29] = [
     Hello,
     HelloWithCookie,
     HelloWithWrongCookie,
@@ -112,6 +114,7 @@ pub const ALL: [Symbol; 28] = [
     ServerHelloDone,
     HelloRequest,
     Data,
+    ReplayedData,
     ForgedData,
     PlainData,
     Warning,

@@ -185,10 +185,11 @@ impl Model {
             Symbol::PlainFatalAlert => self.plain_alert(HANDSHAKE_FAILURE),
             Symbol::PlainCloseNotify => self.plain_alert(CLOSE_NOTIFY),
             Symbol::Timeout => self.timeout(),
-            // What is forged, or in the clear where it must not be, is dropped without a word (RFC 6347 §4.1.2.7). A
+            // What is replayed or forged, or in the clear where it must not be, is dropped without a word (RFC 6347 §4.1.2.7). A
             // ChangeCipherSpec belongs to epoch 0, a HelloRequest to servers, and a warning changes nothing.
             Symbol::SealedChangeCipherSpec
             | Symbol::HelloRequest
+            | Symbol::ReplayedData
             | Symbol::ForgedData
             | Symbol::PlainData
             | Symbol::Warning

@@ -162,6 +162,8 @@ struct Game<'s> {
     /// Which of them has the session.
     of_session: usize,
     stranger: Direction,
+    /// The record that was delivered last.
+    delivered: Vec<u8>,
     model: Model,
     established: u64,
     /// The last thing that the application was told but data.
@@ -190,6 +192,7 @@ impl<'s> Game<'s> {
             clients: Vec::new(),
             of_session: 0,
             stranger: stranger(),
+            delivered: stranger().seal(APPLICATION_DATA, DATA),
             model: Model::new(is_kept, server.pace == Pace::Slow),
             established: 0,
             last: None,
@@ -230,7 +233,11 @@ impl<'s> Game<'s> {
             self.time_out()
         } else {
             let datagram = self.datagram(symbol);
-            self.receive(&datagram)
+            let received = self.receive(&datagram);
+            if let (Some(Note::Data(_)), _) = &received {
+                self.delivered = datagram;
+            }
+            received
         };
         let has_begun = self.model.handshake.is_some();
         let expected = self.model.step(symbol);
@@ -340,6 +347,7 @@ impl<'s> Game<'s> {
             Symbol::ServerHelloDone => plain_message(SERVER_HELLO_DONE, due, &[]),
             Symbol::HelloRequest => plain_message(HELLO_REQUEST, due, &[]),
             Symbol::Data => self.of_session().seal(APPLICATION_DATA, DATA),
+            Symbol::ReplayedData => self.delivered.clone(),
             Symbol::ForgedData => forged(self.of_session(), APPLICATION_DATA, DATA),
             Symbol::PlainData => record(APPLICATION_DATA, 0, 93, DATA),
             Symbol::Warning => self.of_session().seal(ALERT, &[WARNING, USER_CANCELED]),

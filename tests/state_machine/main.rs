@@ -82,3 +82,20 @@ fn resumption_in_every_order() {
         random_sequences(&what, client, &client::RESUMING, 12, seeds);
     }
 }
+
+#[cfg(feature = "connection-id")]
+#[test]
+fn connection_ids_in_every_order() {
+    for beginning in server::BEGINNINGS {
+        let server = || Server::with_connection_ids(Pace::Slow);
+        every_sequence(&format!("server with IDs after {beginning:?}"), server, beginning, &server::ALL, 3);
+    }
+    for beginning in client::BEGINNINGS {
+        let client = || Client::with_connection_ids(Pace::Slow);
+        every_sequence(&format!("client with IDs after {beginning:?}"), client, beginning, &client::ALL, 3);
+    }
+    let (server, client) =
+        (|| Server::with_connection_ids(Pace::Fast), || Client::with_connection_ids(Pace::Fast));
+    random_sequences("server with IDs, random sequences", server, &server::ALL, 12, 0..100_000);
+    random_sequences("client with IDs, random sequences", client, &client::ALL, 12, 0..100_000);
+}

@@ -49,10 +49,14 @@ pub const NO_RENEGOTIATION: u8 = 100;
 pub const WARNING: u8 = 1;
 pub const FATAL: u8 = 2;
 
-/// Reads what was answered. `open` opens the records that are sealed.
-pub fn parts(datagrams: &[Vec<u8>], open: impl Fn(&Record) -> Option<(u8, Vec<u8>)>) -> Vec<Part> {
+/// Reads what was answered, to someone whose connection ID has `id_len` bytes. `open` opens the records that are sealed.
+pub fn parts(
+    datagrams: &[Vec<u8>],
+    id_len: usize,
+    open: impl Fn(&Record) -> Option<(u8, Vec<u8>)>,
+) -> Vec<Part> {
     let mut parts = Vec::new();
-    for record in datagrams.iter().flat_map(|datagram| parse::records(datagram)) {
+    for record in datagrams.iter().flat_map(|datagram| parse::records_with_id(datagram, id_len)) {
         let is_sealed = record.epoch > 0;
         let (content_type, body) = match is_sealed {
             true => open(&record).expect("an answer that its receiver can open"),

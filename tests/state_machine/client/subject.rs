@@ -23,6 +23,8 @@ const SEED: u64 = 2;
 /// Clients, one for each sequence.
 pub struct Client {
     pace: Pace,
+    /// The server's connection ID; empty for none.
+    id: &'static [u8],
     config: &'static Config<'static>,
     psk: &'static Psk<'static>,
     /// Servers that have computed their keys, by the transcript that these come from.
@@ -43,12 +45,19 @@ const SESSION_ID: &[u8] = b"session";
 
 impl Client {
     pub fn new(pace: Pace) -> Self {
-        Self::with_config(pace, config())
+        Self::with_config(pace, config(), b"")
     }
 
-    fn with_config(pace: Pace, config: Config<'static>) -> Self {
+    /// A client whose records have connection IDs, and so have the server's.
+    #[cfg(feature = "connection-id")]
+    pub fn with_connection_ids(pace: Pace) -> Self {
+        Self::with_config(pace, config().with_connection_id(4), b"id")
+    }
+
+    fn with_config(pace: Pace, config: Config<'static>, id: &'static [u8]) -> Self {
         Self {
             pace,
+            id,
             config: leak(config),
             psk: leak(psk(IDENTITY, KEY)),
             servers: HashMap::new(),
@@ -67,7 +76,7 @@ impl Client {
         let mut before = AgainstRaw::with_config(0, config);
         before.server.hello.session_id = SESSION_ID.to_vec();
         before.establish();
-        let mut client = Self::with_config(pace, config);
+        let mut client = Self::with_config(pace, config, b"");
         client.kept = Some(Kept { shelf, master: before.server.side.master });
         client
     }
@@ -100,6 +109,7 @@ impl Subject for Client {
 /// One sequence.
 struct Game<'c> {
     pace: Pace,
+    id: &'static [u8],
     known_servers: &'c mut HashMap<Vec<u8>, RawServer>,
     #[cfg(feature = "resumption")]
     kept: Option<&'c Kept>,
@@ -128,8 +138,13 @@ impl<'c> Game<'c> {
         let mut server = RawServer::new(KEY);
         server.side.server_random = server.hello.random;
         server.side.extended_master_secret = true;
+        if !subject.id.is_empty() {
+            server.side.own_id = Some(subject.id.to_vec());
+            server.hello.extensions.as_mut().unwrap().push((EXT_CONNECTION_ID, vec8(subject.id)));
+        }
         let mut game = Self {
             pace: subject.pace,
+            id: subject.id,
             known_servers: &mut subject.servers,
             #[cfg(feature = "resumption")]
             kept,
@@ -313,7 +328,7 @@ impl<'c> Game<'c> {
 
     fn seen(&self, told: Option<Note>, answers: &[Vec<u8>]) -> Seen {
         let open = |record: &parse::Record| self.server.side.read.as_ref().unwrap().open(record);
-        Seen { told, answered: outcome::parts(answers, open) }
+        Seen { told, answered: outcome::parts(answers, self.id.len(), open) }
     }
 
     /// A session carries data; and so on.

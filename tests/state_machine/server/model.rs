@@ -61,20 +61,43 @@ pub struct Model {
     pub resumes: bool,
     /// Whether the server still has the session that could be resumed.
     pub is_kept: bool,
+    /// Whether records under keys have connection IDs (RFC 9146).
+    has_ids: bool,
     /// Whether enough time has passed to answer a flight that comes again (RFC 6347 §4.2.4).
     answers_again: bool,
 }
 
-/// Whom a record under keys is for.
-enum Recipient {
-    Handshake(Handshake),
-    Session(Session),
-    Nobody,
+/// Under which keys a record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keys {
+    /// Those of the client's newest handshake.
+    Newest,
+    /// Those of the session, or else the newest.
+    OfSession,
+    /// The newest, but for one bit.
+    AlmostNewest,
+    /// Those of the session or else the newest, but for one bit.
+    AlmostOfSession,
+}
+
+/// What a record under keys carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Content {
+    Hello,
+    ClientKeyExchange,
+    Finished {
+        is_right: bool,
+    },
+    Data,
+    /// An alert that ends the association.
+    End(u8),
+    /// Nothing that has a place under keys, or changes anything there.
+    Nothing,
 }
 
 impl Model {
-    pub const fn new(is_kept: bool, answers_again: bool) -> Self {
-        Self { handshake: None, session: None, starts: 0, resumes: false, is_kept, answers_again }
+    pub const fn new(is_kept: bool, has_ids: bool, answers_again: bool) -> Self {
+        Self { handshake: None, session: None, starts: 0, resumes: false, is_kept, has_ids, answers_again }
     }
 
     /// What an honest client would send next.
@@ -128,7 +151,7 @@ impl Model {
                 self.session.iter_mut().for_each(|session| session.is_newest = false);
                 self.hello()
             }
-            Symbol::SealedHello => self.sealed_hello(),
+            Symbol::SealedHello => self.sealed(Keys::OfSession, Content::Hello),
             Symbol::ClientKeyExchange | Symbol::ClientKeyExchangeOfUnknown => {
                 if let Some(handshake) = &mut self.handshake
                     && handshake.awaits == Awaits::ClientKeyExchange
@@ -150,8 +173,7 @@ impl Model {
                 }
                 SILENCE
             }
-            // Keys are exchanged in the clear; what does not open may have been the Finished.
-            Symbol::SealedClientKeyExchange => self.sealed_by_newest(false),
+            Symbol::SealedClientKeyExchange => self.sealed(Keys::Newest, Content::ClientKeyExchange),
             Symbol::ChangeCipherSpec => {
                 // Early ones are dropped (RFC 5246 §7.1: not before the keys that it changes to).
                 if let Some(handshake) = &mut self.handshake
@@ -161,11 +183,9 @@ impl Model {
                 }
                 SILENCE
             }
-            Symbol::Finished | Symbol::WrongFinished => self.finished(symbol == Symbol::Finished),
-            Symbol::ForgedFinished => match self.recipient(true) {
-                Recipient::Handshake(_) => self.unopened(),
-                _ => SILENCE,
-            },
+            Symbol::Finished => self.sealed(Keys::Newest, Content::Finished { is_right: true }),
+            Symbol::WrongFinished => self.sealed(Keys::Newest, Content::Finished { is_right: false }),
+            Symbol::ForgedFinished => self.sealed(Keys::AlmostNewest, Content::Finished { is_right: true }),
             // RFC 5246 §7.4.9: under the new keys, always.
             Symbol::PlainFinished => SILENCE,
             Symbol::ServerHelloDone => match self.handshake {
@@ -175,25 +195,21 @@ impl Model {
                 }
                 _ => SILENCE,
             },
-            Symbol::Data => match self.recipient(false) {
-                Recipient::Session(_) => tell(Note::Data(DATA.to_vec()), &[]),
-                // Never before the client has proven its key.
-                _ => SILENCE,
-            },
-            Symbol::FatalAlert => self.authentic_alert(HANDSHAKE_FAILURE),
-            Symbol::CloseNotify => self.authentic_alert(CLOSE_NOTIFY),
+            Symbol::Data => self.sealed(Keys::OfSession, Content::Data),
+            Symbol::ForgedData => self.sealed(Keys::AlmostOfSession, Content::Data),
+            Symbol::FatalAlert => self.sealed(Keys::OfSession, Content::End(HANDSHAKE_FAILURE)),
+            Symbol::ForgedFatalAlert => self.sealed(Keys::AlmostOfSession, Content::End(HANDSHAKE_FAILURE)),
+            Symbol::CloseNotify => self.sealed(Keys::OfSession, Content::End(CLOSE_NOTIFY)),
+            // A ChangeCipherSpec belongs to epoch 0, and a warning changes nothing.
+            Symbol::SealedChangeCipherSpec | Symbol::Warning => {
+                self.sealed(Keys::OfSession, Content::Nothing)
+            }
             Symbol::PlainFatalAlert => self.plain_alert(HANDSHAKE_FAILURE),
             Symbol::PlainCloseNotify => self.plain_alert(CLOSE_NOTIFY),
             Symbol::Timeout => self.timeout(),
-            // What is replayed or forged, or in the clear where it must not be, is dropped without a word (RFC 6347 §4.1.2.7). A
-            // ChangeCipherSpec belongs to epoch 0, a HelloRequest to servers, and a warning changes nothing.
-            Symbol::SealedChangeCipherSpec
-            | Symbol::HelloRequest
-            | Symbol::ReplayedData
-            | Symbol::ForgedData
-            | Symbol::PlainData
-            | Symbol::Warning
-            | Symbol::ForgedFatalAlert => SILENCE,
+            // What is replayed, or in the clear where it must not be, is dropped without a word (RFC 6347 §4.1.2.7). It is
+            // servers that send a HelloRequest.
+            Symbol::ReplayedData | Symbol::PlainData | Symbol::HelloRequest => SILENCE,
         }
     }
 
@@ -232,17 +248,78 @@ impl Model {
         }
     }
 
-    /// Beside a session, a record under keys is for the handshake only if it could be the Finished.
-    const fn recipient(&self, could_be_finished: bool) -> Recipient {
-        match (self.handshake, self.session) {
-            (Some(handshake), session)
-                if !matches!(handshake.awaits, Awaits::ClientKeyExchange)
-                    && (session.is_none() || could_be_finished) =>
-            {
-                Recipient::Handshake(handshake)
+    /// A record under keys, of epoch 1.
+    fn sealed(&mut self, keys: Keys, content: Content) -> Expected {
+        let is_forged = matches!(keys, Keys::AlmostNewest | Keys::AlmostOfSession);
+        let is_newest = matches!(keys, Keys::Newest | Keys::AlmostNewest);
+        let is_of_session = self.session.is_some_and(|session| session.is_newest || !is_newest);
+        // With a connection ID, what a record carries cannot be seen from outside (RFC 9146 §4).
+        let could_be_finished = self.has_ids
+            || matches!(content, Content::Hello | Content::ClientKeyExchange | Content::Finished { .. });
+        let is_for = |handshake: &Handshake| match self.session {
+            _ if handshake.awaits == Awaits::ClientKeyExchange => false,
+            // The ID tells whose it is (RFC 9146 §3).
+            _ if self.has_ids => !is_of_session,
+            // Else the type has to tell.
+            Some(_) => could_be_finished,
+            None => true,
+        };
+        match (self.handshake.filter(is_for), self.session) {
+            // RFC 5246 §7.1: not before the ChangeCipherSpec.
+            (Some(Handshake { awaits: Awaits::ChangeCipherSpec, .. }), _) => SILENCE,
+            (Some(handshake), session) => {
+                let has_its_keys = handshake.is_known && (is_newest || session.is_none());
+                match has_its_keys && !is_forged {
+                    true => self.opened_in_handshake(handshake, content),
+                    false if could_be_finished => self.unopened(),
+                    false => SILENCE,
+                }
             }
-            (_, Some(session)) => Recipient::Session(session),
-            _ => Recipient::Nobody,
+            (None, Some(session)) if is_of_session && !is_forged => self.opened_in_session(session, content),
+            // RFC 6347 §4.1.2.7: dropped without a word.
+            (None, _) => SILENCE,
+        }
+    }
+
+    fn opened_in_handshake(&mut self, handshake: Handshake, content: Content) -> Expected {
+        match content {
+            Content::Finished { is_right: true } => {
+                self.handshake = None;
+                self.session = Some(Session { resumed: handshake.resumes, is_newest: true });
+                tell(Note::Established, if handshake.resumes { &[] } else { LAST_FLIGHT })
+            }
+            // RFC 5246 §7.2.2: decrypt_error.
+            Content::Finished { is_right: false } => {
+                self.refuse(PeerMisbehaved::WrongVerifyData.into(), DECRYPT_ERROR)
+            }
+            Content::End(description) => {
+                self.handshake = None;
+                tell(Note::Refused(received(description)), &[])
+            }
+            // Keys are exchanged in the clear, and there is no data before the client has proven its key.
+            Content::Hello | Content::ClientKeyExchange | Content::Data | Content::Nothing => SILENCE,
+        }
+    }
+
+    fn opened_in_session(&mut self, session: Session, content: Content) -> Expected {
+        match content {
+            Content::Data => tell(Note::Data(DATA.to_vec()), &[]),
+            // Never renegotiated (RFC 7925 §17), and that is said (RFC 5246 §7.2.2).
+            Content::Hello => answer(&[Part::SealedAlert(WARNING, NO_RENEGOTIATION)]),
+            // Whoever speaks last says it again (RFC 6347 §4.2.4). The keys prove enough by now.
+            Content::Finished { .. } if !session.resumed => answer(LAST_FLIGHT),
+            Content::End(CLOSE_NOTIFY) => {
+                self.session = None;
+                // RFC 5246 §7.2.1: answered with another one.
+                tell(Note::Closed, &[Part::SealedAlert(WARNING, CLOSE_NOTIFY)])
+            }
+            Content::End(description) => {
+                self.session = None;
+                // §7.2.2: not resumed any more.
+                self.is_kept &= !session.resumed;
+                tell(Note::Failed(received(description)), &[])
+            }
+            Content::Finished { .. } | Content::ClientKeyExchange | Content::Nothing => SILENCE,
         }
     }
 
@@ -259,39 +336,6 @@ impl Model {
         SILENCE
     }
 
-    /// A handshake message other than Finished under the newest keys, or those of the session if it `is_of_session`.
-    fn sealed_by_newest(&mut self, is_of_session: bool) -> Expected {
-        match self.recipient(true) {
-            Recipient::Handshake(handshake) if !handshake.is_known || is_of_session => self.unopened(),
-            _ => SILENCE,
-        }
-    }
-
-    fn sealed_hello(&mut self) -> Expected {
-        match self.recipient(true) {
-            // Never renegotiated (RFC 7925 §17), and that is said (RFC 5246 §7.2.2).
-            Recipient::Session(_) => answer(&[Part::SealedAlert(WARNING, NO_RENEGOTIATION)]),
-            _ => self.sealed_by_newest(self.session.is_some()),
-        }
-    }
-
-    fn finished(&mut self, is_right: bool) -> Expected {
-        match self.recipient(true) {
-            Recipient::Handshake(Handshake { awaits: Awaits::ChangeCipherSpec, .. }) => SILENCE,
-            Recipient::Handshake(Handshake { is_known: false, .. }) => self.unopened(),
-            Recipient::Handshake(handshake) if is_right => {
-                self.handshake = None;
-                self.session = Some(Session { resumed: handshake.resumes, is_newest: true });
-                tell(Note::Established, if handshake.resumes { &[] } else { LAST_FLIGHT })
-            }
-            // RFC 5246 §7.2.2: decrypt_error.
-            Recipient::Handshake(_) => self.refuse(PeerMisbehaved::WrongVerifyData.into(), DECRYPT_ERROR),
-            // Whoever speaks last says it again (RFC 6347 §4.2.4). The keys prove enough by now.
-            Recipient::Session(Session { is_newest: true, resumed: false }) => answer(LAST_FLIGHT),
-            _ => SILENCE,
-        }
-    }
-
     /// The handshake fails, and the client is told so.
     fn refuse(&mut self, error: Error, alert: u8) -> Expected {
         // Once the server has sent its ChangeCipherSpec, under the new keys.
@@ -302,28 +346,6 @@ impl Model {
             _ => &[Part::Alert(FATAL, UNEXPECTED_MESSAGE)],
         };
         tell(Note::Refused(error), answered)
-    }
-
-    /// An alert that ends the association, under the keys of the session or else the newest.
-    fn authentic_alert(&mut self, description: u8) -> Expected {
-        match self.recipient(false) {
-            Recipient::Session(_) if description == CLOSE_NOTIFY => {
-                self.session = None;
-                // RFC 5246 §7.2.1: answered with another one.
-                tell(Note::Closed, &[Part::SealedAlert(WARNING, CLOSE_NOTIFY)])
-            }
-            Recipient::Session(session) => {
-                self.session = None;
-                // §7.2.2: not resumed any more.
-                self.is_kept &= !session.resumed;
-                tell(Note::Failed(received(description)), &[])
-            }
-            Recipient::Handshake(Handshake { awaits: Awaits::Finished, is_known: true, .. }) => {
-                self.handshake = None;
-                tell(Note::Refused(received(description)), &[])
-            }
-            _ => SILENCE,
-        }
     }
 
     const fn plain_alert(&mut self, description: u8) -> Expected {

@@ -35,6 +35,8 @@ type Known = HashMap<([u8; 64], bool), RawClient>;
 /// A server with one slot for a handshake and one for a session, so that one that leaks is missed at once.
 pub struct Server {
     pace: Pace,
+    /// The client's connection ID; empty for none.
+    id: &'static [u8],
     config: &'static Config<'static>,
     key: Psk<'static>,
     storage: Storage<1, 1>,
@@ -56,12 +58,19 @@ struct Kept {
 
 impl Server {
     pub fn new(pace: Pace) -> Self {
-        Self::with_config(pace, config())
+        Self::with_config(pace, config(), b"")
     }
 
-    fn with_config(pace: Pace, config: Config<'static>) -> Self {
+    /// A server whose records have connection IDs, and so have the client's.
+    #[cfg(feature = "connection-id")]
+    pub fn with_connection_ids(pace: Pace) -> Self {
+        Self::with_config(pace, config().with_connection_id(4), b"id")
+    }
+
+    fn with_config(pace: Pace, config: Config<'static>, id: &'static [u8]) -> Self {
         let mut server = Self {
             pace,
+            id,
             config: leak(config),
             key: psk(IDENTITY, KEY),
             storage: Storage::new(),
@@ -79,7 +88,7 @@ impl Server {
     #[cfg(feature = "resumption")]
     pub fn that_resumes(pace: Pace) -> Self {
         let shelf = leak(crate::shelf::Shelf::default());
-        let mut server = Self::with_config(pace, config().with_resumption(shelf));
+        let mut server = Self::with_config(pace, config().with_resumption(shelf), b"");
         let mut game = Game::new(&mut server);
         // Not one that a sequence comes to: with the same randomness, it would be the same session.
         let start = game.starts[0].last().unwrap();
@@ -100,6 +109,9 @@ impl Server {
     fn learn_cookies(&mut self, session_id: &[u8]) {
         let start = |game: &mut Game<'_>, seed: u64, session_id: &[u8], suite: u16| {
             let mut client = RawClient::new(IDENTITY, KEY, seed);
+            if !game.id.is_empty() {
+                client = client.with_connection_id(game.id);
+            }
             client.hello.session_id = session_id.to_vec();
             client.hello.suites = vec![suite, SCSV];
             let hello = client.hello();
@@ -148,6 +160,7 @@ impl Subject for Server {
 /// One sequence.
 struct Game<'s> {
     pace: Pace,
+    id: &'static [u8],
     starts: &'s [Vec<Start>; 2],
     with_other_suites: &'s [u8],
     known_clients: &'s mut Known,
@@ -180,6 +193,7 @@ impl<'s> Game<'s> {
         let mut rng = seeded(SEED);
         Self {
             pace: server.pace,
+            id: server.id,
             starts: &server.starts,
             with_other_suites: &server.with_other_suites,
             known_clients: &mut server.clients,
@@ -193,7 +207,7 @@ impl<'s> Game<'s> {
             of_session: 0,
             stranger: stranger(),
             delivered: stranger().seal(APPLICATION_DATA, DATA),
-            model: Model::new(is_kept, server.pace == Pace::Slow),
+            model: Model::new(is_kept, !server.id.is_empty(), server.pace == Pace::Slow),
             established: 0,
             last: None,
             trail: Trail(Vec::new()),
@@ -381,7 +395,7 @@ impl<'s> Game<'s> {
         let open = |record: &parse::Record| {
             clients.clone().find_map(|client| client.side.read.as_ref().unwrap().open(record))
         };
-        Seen { told, answered: outcome::parts(answers, open) }
+        Seen { told, answered: outcome::parts(answers, self.id.len(), open) }
     }
 
     /// A session carries data; and so on.

@@ -4,6 +4,12 @@ use std::cell::{Cell, RefCell};
 
 use dtls_psk::{Instant, ResumableSession, SessionCache};
 
+/// A session that can be resumed.
+pub struct Kept {
+    pub shelf: &'static Shelf,
+    pub master: Vec<u8>,
+}
+
 /// Keeps the first session that it gets, whatever comes later.
 #[derive(Default)]
 pub struct Shelf {

@@ -215,14 +215,3 @@ impl Drop for StopAll<'_> {
         }
     }
 }
-
-/// The sequence so far, which a failed test shows.
-pub struct Trail<S: Debug>(pub Vec<S>);
-
-impl<S: Debug> Drop for Trail<S> {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            eprintln!("the sequence: {:?}", self.0);
-        }
-    }
-}

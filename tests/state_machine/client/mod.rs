@@ -5,48 +5,49 @@ mod subject;
 
 pub use subject::Client;
 
-/// What a server, or someone who sends from its address, may send. Messages come with the number that is due, if nothing
-/// else is said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Symbol {
-    HelloVerifyRequest,
-    ServerHello,
-    /// A ServerHello with a suite that was not offered.
-    ServerHelloWithOtherSuite,
-    /// A ServerHello that resumes the session that the client may have offered.
-    ServerHelloThatResumes,
-    /// A ServerHello under the keys.
-    SealedServerHello,
-    /// A ServerKeyExchange with a hint.
-    ServerKeyExchange,
-    ServerHelloDone,
-    /// The one that the client has, once more; where there is none, one whose turn it is not.
-    ServerHelloDoneAgain,
-    ChangeCipherSpec,
-    SealedChangeCipherSpec,
-    Finished,
-    /// A Finished under the right keys, with the wrong proof.
-    WrongFinished,
-    /// The right Finished under the wrong keys.
-    ForgedFinished,
-    PlainFinished,
-    /// A message that no server sends.
-    ClientKeyExchange,
-    HelloRequest,
-    SealedHelloRequest,
-    Data,
-    /// The data that was delivered last, in the same record.
-    ReplayedData,
-    ForgedData,
-    PlainData,
-    Warning,
-    FatalAlert,
-    ForgedFatalAlert,
-    PlainFatalAlert,
-    CloseNotify,
-    PlainCloseNotify,
-    /// Nothing: time passes until a timer fires.
-    Timeout,
+alphabet! {
+    /// What a server, or someone who sends from its address, may send. Messages come with the number that is due, if nothing
+    /// else is said.
+    pub enum Symbol {
+        HelloVerifyRequest,
+        ServerHello,
+        /// A ServerHello with a suite that was not offered.
+        ServerHelloWithOtherSuite,
+        /// A ServerHello that resumes the session that the client may have offered.
+        ServerHelloThatResumes,
+        /// A ServerHello under the keys.
+        SealedServerHello,
+        /// A ServerKeyExchange with a hint.
+        ServerKeyExchange,
+        ServerHelloDone,
+        /// The one that the client has, once more; where there is none, one whose turn it is not.
+        ServerHelloDoneAgain,
+        ChangeCipherSpec,
+        SealedChangeCipherSpec,
+        Finished,
+        /// A Finished under the right keys, with the wrong proof.
+        WrongFinished,
+        /// The right Finished under the wrong keys.
+        ForgedFinished,
+        PlainFinished,
+        /// A message that no server sends.
+        ClientKeyExchange,
+        HelloRequest,
+        SealedHelloRequest,
+        Data,
+        /// The data that was delivered last, in the same record.
+        ReplayedData,
+        ForgedData,
+        PlainData,
+        Warning,
+        FatalAlert,
+        ForgedFatalAlert,
+        PlainFatalAlert,
+        CloseNotify,
+        PlainCloseNotify,
+        /// Nothing: time passes until a timer fires.
+        Timeout,
+    }
 }
 
 use Symbol::*;
@@ -80,56 +81,6 @@ pub const MOST: [Symbol; 16] = [
     PlainFatalAlert,
 ];
 
-/// All that there is without resumption.
-pub const ALL: [Symbol; 27] = [
-    HelloVerifyRequest,
-    ServerHello,
-    ServerHelloWithOtherSuite,
-    SealedServerHello,
-    ServerKeyExchange,
-    ServerHelloDone,
-    ServerHelloDoneAgain,
-    ChangeCipherSpec,
-    SealedChangeCipherSpec,
-    Finished,
-    WrongFinished,
-    ForgedFinished,
-    PlainFinished,
-    ClientKeyExchange,
-    HelloRequest,
-    SealedHelloRequest,
-    Data,
-    ReplayedData,
-    ForgedData,
-    PlainData,
-    Warning,
-    FatalAlert,
-    ForgedFatalAlert,
-    PlainFatalAlert,
-    CloseNotify,
-    PlainCloseNotify,
-    Timeout,
-];
-
-/// What matters where sessions are resumed.
+/// An abbreviated handshake.
 #[cfg(feature = "resumption")]
-pub const RESUMING: [Symbol; 18] = [
-    HelloVerifyRequest,
-    ServerHello,
-    ServerHelloThatResumes,
-    ServerHelloWithOtherSuite,
-    ServerKeyExchange,
-    ServerHelloDone,
-    ServerHelloDoneAgain,
-    ChangeCipherSpec,
-    Finished,
-    WrongFinished,
-    ForgedFinished,
-    PlainFinished,
-    Data,
-    PlainData,
-    FatalAlert,
-    PlainFatalAlert,
-    CloseNotify,
-    Timeout,
-];
+pub const RESUMING: [Symbol; 3] = [ServerHelloThatResumes, ChangeCipherSpec, Finished];

@@ -113,7 +113,10 @@ impl Model {
             {
                 self.take(State::AwaitsServerHello { followed: followed + 1 }, HELLO)
             }
-            (Symbol::ServerHello, State::AwaitsServerHello { .. }) => {
+            // A session id that was not offered is that of a new session (RFC 5246 §7.4.1.3).
+            (Symbol::ServerHello | Symbol::ServerHelloThatResumes, State::AwaitsServerHello { .. })
+                if symbol == Symbol::ServerHello || !self.offers =>
+            {
                 // A server that does not resume the session now will not do so later.
                 self.is_kept = false;
                 self.take(State::AwaitsServerHelloDone { has_hint: false }, &[])

@@ -2,20 +2,22 @@
 
 use std::collections::HashMap;
 
-use dtls_psk::{Config, Connection, Instant, Psk};
+use dtls_psk::{Config, Connection, Psk};
 
 use super::Symbol;
 use super::model::{self, DATA, Model};
+use crate::course::{Course, Pace, START, config};
 use crate::keys::{forged, stranger};
 use crate::outcome::{self, CLOSE_NOTIFY, FATAL, HANDSHAKE_FAILURE, Seen, USER_CANCELED, WARNING};
-use crate::pace::{ANSWER_TIME, DEADLINE, Pace, START, config};
+#[cfg(feature = "resumption")]
+use crate::shelf::{Kept, Shelf};
 use crate::support::craft::*;
 use crate::support::parse;
 use crate::support::peer::Direction;
 use crate::support::raw::RawServer;
 use crate::support::world::{Note, leak, psk};
 use crate::support::{IDENTITY, KEY, seeded};
-use crate::walk::{Ending, Rest, State, Subject, Trail};
+use crate::walk::{Ending, Rest, State, Subject};
 
 /// Of the client's randomness, the same for each sequence. So its keys are only a few.
 const SEED: u64 = 2;
@@ -33,14 +35,6 @@ pub struct Client {
     kept: Option<Kept>,
 }
 
-/// A session that can be resumed.
-#[cfg(feature = "resumption")]
-struct Kept {
-    shelf: &'static crate::shelf::Shelf,
-    master: Vec<u8>,
-}
-
-#[cfg(feature = "resumption")]
 const SESSION_ID: &[u8] = b"session";
 
 impl Client {
@@ -71,7 +65,7 @@ impl Client {
     pub fn that_resumes(pace: Pace) -> Self {
         use crate::support::world::AgainstRaw;
 
-        let shelf = leak(crate::shelf::Shelf::default());
+        let shelf = leak(Shelf::default());
         let config = config().with_resumption(shelf);
         let mut before = AgainstRaw::with_config(0, config);
         before.server.hello.session_id = SESSION_ID.to_vec();
@@ -94,27 +88,25 @@ impl Subject for Client {
         while let Some(symbol) = next(game.model.honest()) {
             game.step(symbol);
         }
-        let steps = game.trail.0.len() as u64;
-        let established = game.established;
-        let state = match (&game.model.state, &game.last) {
-            (model::State::Session { .. }, _) => State::Session,
-            (_, Some(note)) => State::Over(note.clone()),
-            _ => State::Handshake,
+        let state = match game.model.state {
+            model::State::Session { .. } => Some(State::Session),
+            model::State::Over => None,
+            _ => Some(State::Handshake),
         };
+        let ending = game.course.ending(state);
         game.rest(rest);
-        Ending { established, state, steps }
+        ending
     }
 }
 
 /// One sequence.
 struct Game<'c> {
-    pace: Pace,
+    course: Course<Symbol>,
     id: &'static [u8],
     known_servers: &'c mut HashMap<Vec<u8>, RawServer>,
     #[cfg(feature = "resumption")]
     kept: Option<&'c Kept>,
     client: Connection<'static>,
-    now: Instant,
     server: RawServer,
     /// The number of the ServerHelloDone that the client has.
     done: Option<u16>,
@@ -122,10 +114,6 @@ struct Game<'c> {
     /// The record that was delivered last.
     delivered: Vec<u8>,
     model: Model,
-    established: u64,
-    /// The last thing that the application was told but data.
-    last: Option<Note>,
-    trail: Trail<Symbol>,
 }
 
 impl<'c> Game<'c> {
@@ -143,21 +131,17 @@ impl<'c> Game<'c> {
             server.hello.extensions.as_mut().unwrap().push((EXT_CONNECTION_ID, vec8(subject.id)));
         }
         let mut game = Self {
-            pace: subject.pace,
+            course: Course::new(subject.pace),
             id: subject.id,
             known_servers: &mut subject.servers,
             #[cfg(feature = "resumption")]
             kept,
             client,
-            now: START,
             server,
             done: None,
             stranger: stranger(),
             delivered: stranger().seal(APPLICATION_DATA, DATA),
             model: Model::new(is_kept, subject.pace == Pace::Slow),
-            established: 0,
-            last: None,
-            trail: Trail(Vec::new()),
         };
         let hello = game.answers();
         game.server.take_hello(&hello);
@@ -166,7 +150,7 @@ impl<'c> Game<'c> {
 
     fn receive(&mut self, datagram: &[u8]) -> (Option<Note>, Vec<Vec<u8>>) {
         let mut datagram = datagram.to_vec();
-        let mut incoming = self.client.receive(&mut datagram, self.now);
+        let mut incoming = self.client.receive(&mut datagram, self.course.now);
         let told = incoming.next().map(Note::from);
         assert!(incoming.next().is_none(), "one record, two events");
         (told, self.answers())
@@ -182,10 +166,7 @@ impl<'c> Game<'c> {
     /// Plays one symbol, and checks everything that can be seen.
     #[track_caller]
     fn step(&mut self, symbol: Symbol) {
-        self.trail.0.push(symbol);
-        if self.pace == Pace::Slow {
-            self.now = self.now + ANSWER_TIME;
-        }
+        self.course.next(symbol);
         let message = self.message(symbol);
         let (told, answers) = match (&message, symbol) {
             (_, Symbol::Timeout) => self.time_out(),
@@ -203,20 +184,13 @@ impl<'c> Game<'c> {
         if let Some(message) = message.filter(|_| self.model.was_taken) {
             self.on_taken(symbol, &message, &answers);
         }
-        self.established += u64::from(told == Some(Note::Established));
         #[cfg(feature = "resumption")]
         if expected.answered == model::LAST_FLIGHT && told == Some(Note::Established) {
             self.server.take_short_flight(&answers);
         }
         let seen = self.seen(told, &answers);
-        assert_eq!(
-            (seen.told.as_ref(), seen.answered.as_slice()),
-            (expected.told.as_ref(), expected.answered)
-        );
+        self.course.check(seen, &expected);
         assert!(answers.len() <= 1, "{} datagrams", answers.len());
-        if !matches!(seen.told, None | Some(Note::Data(_))) {
-            self.last = seen.told;
-        }
         let resumed = self.client.peer().map(|peer| peer.resumed);
         assert_eq!(resumed, self.model.session(), "whether there is a session, and a resumed one");
         assert_eq!(self.client.poll_timeout().is_some(), self.model.is_handshake(), "a timer runs");
@@ -228,18 +202,20 @@ impl<'c> Game<'c> {
 
     fn time_out(&mut self) -> (Option<Note>, Vec<Vec<u8>>) {
         let Some(at) = self.client.poll_timeout() else { return (None, self.answers()) };
-        self.now = self.now.max(at);
-        let over = self.client.handle_timeout(self.now).err();
+        self.course.now = self.course.now.max(at);
+        let over = self.client.handle_timeout(self.course.now).err();
         (over.map(Note::Failed), self.answers())
     }
 
     /// The client has gone on with this message: so does the server.
     fn on_taken(&mut self, symbol: Symbol, message: &[u8], answers: &[Vec<u8>]) {
         #[cfg(feature = "resumption")]
-        if symbol == Symbol::ServerHelloThatResumes {
+        if symbol == Symbol::ServerHelloThatResumes
+            && let Some(Kept { master, .. }) = self.kept
+        {
             let message_seq = self.server.side.message_seq;
             self.server.hello.session_id = SESSION_ID.to_vec();
-            let flight = self.server.resumption(&self.kept.unwrap().master, None);
+            let flight = self.server.resumption(master, None);
             assert_eq!(parse::records(&flight)[0].body, message);
             assert_eq!(self.server.side.message_seq, message_seq + 2);
             return;
@@ -275,7 +251,7 @@ impl<'c> Game<'c> {
                 message(SERVER_HELLO, due, &ServerHello { suite: CCM, ..hello.clone() }.body())
             }
             Symbol::ServerHelloThatResumes => {
-                let session_id = b"session".to_vec();
+                let session_id = SESSION_ID.to_vec();
                 message(SERVER_HELLO, due, &ServerHello { session_id, ..hello.clone() }.body())
             }
             Symbol::ServerKeyExchange => message(SERVER_KEY_EXCHANGE, due, &vec16(b"hint")),
@@ -356,8 +332,8 @@ impl<'c> Game<'c> {
 
     /// By the deadline, the client gives up.
     fn fall_silent(&mut self) {
-        self.now = self.now + DEADLINE;
-        assert_eq!(self.client.handle_timeout(self.now).err(), self.model.silence());
+        self.course.pass_deadline();
+        assert_eq!(self.client.handle_timeout(self.course.now).err(), self.model.silence());
         assert_eq!(self.client.poll_timeout(), None);
         assert!(self.answers().is_empty());
     }

@@ -5,53 +5,54 @@ mod subject;
 
 pub use subject::Server;
 
-/// What a client, or someone who sends from its address, may send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Symbol {
-    /// The client's hello without a cookie.
-    Hello,
-    HelloWithCookie,
-    HelloWithWrongCookie,
-    /// A hello with a good cookie, and no suite that the server has.
-    HelloWithOtherSuites,
-    /// The client has lost its state: a hello with another random and a good cookie.
-    HelloAfterReboot,
-    /// The same, and the hello names a session that the server may have kept.
-    HelloToResume,
-    /// A hello under the keys of the session.
-    SealedHello,
-    /// A ClientKeyExchange with the number that is due.
-    ClientKeyExchange,
-    /// The same with an identity that nobody has.
-    ClientKeyExchangeOfUnknown,
-    /// The one that the server has, once more; where there is none, one whose turn it is not.
-    ClientKeyExchangeAgain,
-    /// A ClientKeyExchange under the new keys.
-    SealedClientKeyExchange,
-    ChangeCipherSpec,
-    SealedChangeCipherSpec,
-    Finished,
-    /// A Finished under the right keys, with the wrong proof.
-    WrongFinished,
-    /// The right Finished under the wrong keys.
-    ForgedFinished,
-    PlainFinished,
-    /// A message that no client sends, with the number that is due.
-    ServerHelloDone,
-    HelloRequest,
-    Data,
-    /// The data that was delivered last, in the same record.
-    ReplayedData,
-    ForgedData,
-    PlainData,
-    Warning,
-    FatalAlert,
-    ForgedFatalAlert,
-    PlainFatalAlert,
-    CloseNotify,
-    PlainCloseNotify,
-    /// Nothing: time passes until a timer fires.
-    Timeout,
+alphabet! {
+    /// What a client, or someone who sends from its address, may send.
+    pub enum Symbol {
+        /// The client's hello without a cookie.
+        Hello,
+        HelloWithCookie,
+        HelloWithWrongCookie,
+        /// A hello with a good cookie, and no suite that the server has.
+        HelloWithOtherSuites,
+        /// The client has lost its state: a hello with another random and a good cookie.
+        HelloAfterReboot,
+        /// The same, and the hello names a session that the server may have kept.
+        HelloToResume,
+        /// A hello under the keys of the session.
+        SealedHello,
+        /// A ClientKeyExchange with the number that is due.
+        ClientKeyExchange,
+        /// The same with an identity that nobody has.
+        ClientKeyExchangeOfUnknown,
+        /// The one that the server has, once more; where there is none, one whose turn it is not.
+        ClientKeyExchangeAgain,
+        /// A ClientKeyExchange under the new keys.
+        SealedClientKeyExchange,
+        ChangeCipherSpec,
+        SealedChangeCipherSpec,
+        Finished,
+        /// A Finished under the right keys, with the wrong proof.
+        WrongFinished,
+        /// The right Finished under the wrong keys.
+        ForgedFinished,
+        PlainFinished,
+        /// A message that no client sends, with the number that is due.
+        ServerHelloDone,
+        HelloRequest,
+        Data,
+        /// The data that was delivered last, in the same record.
+        ReplayedData,
+        ForgedData,
+        PlainData,
+        Warning,
+        FatalAlert,
+        ForgedFatalAlert,
+        PlainFatalAlert,
+        CloseNotify,
+        PlainCloseNotify,
+        /// Nothing: time passes until a timer fires.
+        Timeout,
+    }
 }
 
 use Symbol::*;
@@ -93,58 +94,6 @@ pub const MOST: [Symbol; 16] = [
     PlainFatalAlert,
 ];
 
-/// All that there is without resumption.
-pub const ALL: [Symbol; 29] = [
-    Hello,
-    HelloWithCookie,
-    HelloWithWrongCookie,
-    HelloWithOtherSuites,
-    HelloAfterReboot,
-    SealedHello,
-    ClientKeyExchange,
-    ClientKeyExchangeOfUnknown,
-    ClientKeyExchangeAgain,
-    SealedClientKeyExchange,
-    ChangeCipherSpec,
-    SealedChangeCipherSpec,
-    Finished,
-    WrongFinished,
-    ForgedFinished,
-    PlainFinished,
-    ServerHelloDone,
-    HelloRequest,
-    Data,
-    ReplayedData,
-    ForgedData,
-    PlainData,
-    Warning,
-    FatalAlert,
-    ForgedFatalAlert,
-    PlainFatalAlert,
-    CloseNotify,
-    PlainCloseNotify,
-    Timeout,
-];
-
-/// What matters where sessions are resumed.
+/// An abbreviated handshake.
 #[cfg(feature = "resumption")]
-pub const RESUMING: [Symbol; 18] = [
-    HelloWithCookie,
-    HelloAfterReboot,
-    HelloToResume,
-    SealedHello,
-    ClientKeyExchange,
-    ClientKeyExchangeAgain,
-    ChangeCipherSpec,
-    Finished,
-    WrongFinished,
-    ForgedFinished,
-    PlainFinished,
-    ServerHelloDone,
-    Data,
-    PlainData,
-    FatalAlert,
-    PlainFatalAlert,
-    CloseNotify,
-    Timeout,
-];
+pub const RESUMING: [Symbol; 3] = [HelloToResume, ChangeCipherSpec, Finished];

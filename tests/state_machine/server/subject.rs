@@ -2,20 +2,22 @@
 
 use std::collections::HashMap;
 
-use dtls_psk::{Config, Endpoint, Instant, Path, Psk, Storage};
+use dtls_psk::{Config, Endpoint, Path, Psk, Storage};
 use rand::rngs::ChaCha8Rng;
 
 use super::Symbol;
 use super::model::{DATA, LAST_FLIGHT, Model};
+use crate::course::{Course, Pace, config};
 use crate::keys::{forged, stranger};
 use crate::outcome::{self, CLOSE_NOTIFY, FATAL, HANDSHAKE_FAILURE, Seen, USER_CANCELED, WARNING};
-use crate::pace::{ANSWER_TIME, DEADLINE, Pace, START, config};
+#[cfg(feature = "resumption")]
+use crate::shelf::{Kept, Shelf};
 use crate::support::craft::*;
 use crate::support::peer::Direction;
 use crate::support::raw::RawClient;
 use crate::support::world::{Note, leak, path, psk};
 use crate::support::{IDENTITY, KEY, parse, seeded};
-use crate::walk::{Ending, Rest, State, Subject, Trail};
+use crate::walk::{Ending, Rest, State, Subject};
 
 /// Longer than any sequence, and the steps of the honest client behind it.
 const MAX_STARTS: u64 = 20;
@@ -49,13 +51,6 @@ pub struct Server {
     kept: Option<Kept>,
 }
 
-/// A session that can be resumed.
-#[cfg(feature = "resumption")]
-struct Kept {
-    shelf: &'static crate::shelf::Shelf,
-    master: Vec<u8>,
-}
-
 impl Server {
     pub fn new(pace: Pace) -> Self {
         Self::with_config(pace, config(), b"")
@@ -87,7 +82,7 @@ impl Server {
     /// A server that has kept a session.
     #[cfg(feature = "resumption")]
     pub fn that_resumes(pace: Pace) -> Self {
-        let shelf = leak(crate::shelf::Shelf::default());
+        let shelf = leak(Shelf::default());
         let mut server = Self::with_config(pace, config().with_resumption(shelf), b"");
         let mut game = Game::new(&mut server);
         // Not one that a sequence comes to: with the same randomness, it would be the same session.
@@ -144,22 +139,20 @@ impl Subject for Server {
         while let Some(symbol) = next(game.model.honest()) {
             game.step(symbol);
         }
-        let steps = game.trail.0.len() as u64;
-        let established = game.established;
-        let state = match (&game.model.session, &game.model.handshake, &game.last) {
-            (Some(_), ..) => State::Session,
-            (_, Some(_), _) => State::Handshake,
-            (.., Some(note)) => State::Over(note.clone()),
-            _ => State::Nothing,
+        let state = match (&game.model.session, &game.model.handshake) {
+            (Some(_), _) => Some(State::Session),
+            (None, Some(_)) => Some(State::Handshake),
+            (None, None) => None,
         };
+        let ending = game.course.ending(state);
         game.rest(rest);
-        Ending { established, state, steps }
+        ending
     }
 }
 
 /// One sequence.
 struct Game<'s> {
-    pace: Pace,
+    course: Course<Symbol>,
     id: &'static [u8],
     starts: &'s [Vec<Start>; 2],
     with_other_suites: &'s [u8],
@@ -168,7 +161,6 @@ struct Game<'s> {
     kept: Option<&'s Kept>,
     server: Endpoint<'s, 1, 1>,
     rng: ChaCha8Rng,
-    now: Instant,
     path: Path,
     /// The client, once for each handshake that it has begun.
     clients: Vec<RawClient>,
@@ -178,10 +170,6 @@ struct Game<'s> {
     /// The record that was delivered last.
     delivered: Vec<u8>,
     model: Model,
-    established: u64,
-    /// The last thing that the application was told but data.
-    last: Option<Note>,
-    trail: Trail<Symbol>,
 }
 
 impl<'s> Game<'s> {
@@ -192,7 +180,7 @@ impl<'s> Game<'s> {
         let is_kept = false;
         let mut rng = seeded(SEED);
         Self {
-            pace: server.pace,
+            course: Course::new(server.pace),
             id: server.id,
             starts: &server.starts,
             with_other_suites: &server.with_other_suites,
@@ -201,16 +189,12 @@ impl<'s> Game<'s> {
             kept,
             server: Endpoint::new(server.config, &server.key, &mut server.storage, &mut rng).unwrap(),
             rng,
-            now: START,
             path: path(0),
             clients: Vec::new(),
             of_session: 0,
             stranger: stranger(),
             delivered: stranger().seal(APPLICATION_DATA, DATA),
             model: Model::new(is_kept, !server.id.is_empty(), server.pace == Pace::Slow),
-            established: 0,
-            last: None,
-            trail: Trail(Vec::new()),
         }
     }
 
@@ -223,7 +207,7 @@ impl<'s> Game<'s> {
 
     fn receive(&mut self, datagram: &[u8]) -> (Option<Note>, Vec<Vec<u8>>) {
         let mut datagram = datagram.to_vec();
-        let mut incoming = self.server.receive(&mut datagram, self.path, &mut self.rng, self.now);
+        let mut incoming = self.server.receive(&mut datagram, self.path, &mut self.rng, self.course.now);
         let told = incoming.next().map(Note::from);
         assert!(incoming.next().is_none(), "one record, two events");
         (told, self.answers())
@@ -239,10 +223,7 @@ impl<'s> Game<'s> {
     /// Plays one symbol, and checks everything that can be seen.
     #[track_caller]
     fn step(&mut self, symbol: Symbol) {
-        self.trail.0.push(symbol);
-        if self.pace == Pace::Slow {
-            self.now = self.now + ANSWER_TIME;
-        }
+        self.course.next(symbol);
         let (told, answers) = if symbol == Symbol::Timeout {
             self.time_out()
         } else {
@@ -259,21 +240,14 @@ impl<'s> Game<'s> {
             self.begin(&answers);
         }
         if told == Some(Note::Established) {
-            self.established += 1;
             self.of_session = self.clients.len() - 1;
             if expected.answered == LAST_FLIGHT {
                 self.clients[self.of_session].take_last_flight(&answers);
             }
         }
         let seen = self.seen(told, &answers);
-        assert_eq!(
-            (seen.told.as_ref(), seen.answered.as_slice()),
-            (expected.told.as_ref(), expected.answered)
-        );
+        self.course.check(seen, &expected);
         assert!(answers.len() <= 1, "{} datagrams", answers.len());
-        if !matches!(seen.told, None | Some(Note::Data(_))) {
-            self.last = seen.told;
-        }
         let peer = self.server.peer(&self.path);
         let resumed = self.model.session.as_ref().map(|session| session.resumed);
         assert_eq!(peer.map(|peer| peer.resumed), resumed, "whether there is a session, and a resumed one");
@@ -289,9 +263,9 @@ impl<'s> Game<'s> {
 
     fn time_out(&mut self) -> (Option<Note>, Vec<Vec<u8>>) {
         let Some(at) = self.server.poll_timeout() else { return (None, self.answers()) };
-        self.now = self.now.max(at);
-        let over = self.server.handle_timeout(self.now);
-        assert!(self.server.handle_timeout(self.now).is_none());
+        self.course.now = self.course.now.max(at);
+        let over = self.server.handle_timeout(self.course.now);
+        assert!(self.server.handle_timeout(self.course.now).is_none());
         (over.map(|(_, error)| Note::Refused(error)), self.answers())
     }
 
@@ -420,8 +394,8 @@ impl<'s> Game<'s> {
 
     /// By the deadline, the slot is free again.
     fn fall_silent(&mut self) {
-        self.now = self.now + DEADLINE;
-        let over = self.server.handle_timeout(self.now).map(|(_, error)| error);
+        self.course.pass_deadline();
+        let over = self.server.handle_timeout(self.course.now).map(|(_, error)| error);
         assert_eq!(over, self.model.silence());
         assert_eq!((self.server.handshakes(), self.server.poll_timeout()), (0, None));
         assert!(self.answers().is_empty());

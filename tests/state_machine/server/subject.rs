@@ -236,7 +236,7 @@ impl<'s> Game<'s> {
         };
         let has_begun = self.model.handshake.is_some();
         let expected = self.model.step(symbol);
-        if !has_begun && self.model.handshake.is_some() || symbol_starts(symbol) {
+        if !has_begun && self.model.handshake.is_some() || starts_anew(symbol) {
             self.begin(&answers);
         }
         if told == Some(Note::Established) {
@@ -365,9 +365,11 @@ impl<'s> Game<'s> {
     }
 
     fn seen(&self, told: Option<Note>, answers: &[Vec<u8>]) -> Seen {
-        let clients = self.clients.iter().rev();
+        // The client's newest keys, and those of the session that there is or was.
+        let clients = [self.clients.last(), self.clients.get(self.of_session)];
         let open = |record: &parse::Record| {
-            clients.clone().find_map(|client| client.side.read.as_ref().unwrap().open(record))
+            let mut keys = clients.iter().flatten().map(|client| client.side.read.as_ref().unwrap());
+            keys.find_map(|read| read.open(record))
         };
         Seen { told, answered: outcome::parts(answers, self.id.len(), open) }
     }
@@ -403,6 +405,6 @@ impl<'s> Game<'s> {
 }
 
 /// Whether the client begins anew.
-const fn symbol_starts(symbol: Symbol) -> bool {
+const fn starts_anew(symbol: Symbol) -> bool {
     matches!(symbol, Symbol::HelloAfterReboot | Symbol::HelloToResume)
 }

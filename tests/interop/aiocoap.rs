@@ -58,8 +58,7 @@ fn its_client_speaks_with_our_server() {
         assert!(put.status.success(), "{put}");
         let get = ask(server.address, "/led", GOOD, &[]);
         assert_eq!(get.stdout.trim_ascii(), b"1", "{get}");
-        server.wait_for_session(suite);
-        assert_eq!(server.peer.count(&ours::agreed(suite)), 2, "{}", server.peer.shown());
+        server.peer.wait_for_count(&ours::agreed(suite), 2);
         cell.works();
     }
 }

@@ -120,8 +120,7 @@ fn its_clients_speak_with_our_server() {
                 put.must_say(&line);
                 get.must_say(&line);
             }
-            server.wait_for_session(suite);
-            assert_eq!(server.peer.count(&ours::agreed(suite)), 2, "{}", server.peer.shown());
+            server.peer.wait_for_count(&ours::agreed(suite), 2);
             cell.works();
         }
     }

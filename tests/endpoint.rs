@@ -746,8 +746,7 @@ fn keys_are_wiped_where_they_lie() {
             secrets(raw).map(|secret| bytes.windows(secret.len()).any(|window| *window == secret))
         };
         let mut endpoint = Endpoint::new(&config, &keys, &mut storage, &mut seeded(19)).unwrap();
-        // Keys of its own each time: the storage is built on the stack, and brings along what lay there from the last.
-        let mut raw = RawClient::new(IDENTITY, KEY, 19 + n as u64);
+        let mut raw = RawClient::new(IDENTITY, KEY, 19);
         let hello = raw.hello();
         raw.follow(&take(&mut endpoint, &hello));
         let hello = raw.hello();

@@ -27,8 +27,7 @@ fn program(name: &str) -> Command {
 
 /// Starts a server with one key.
 pub fn server(key: (&str, &str)) -> (Peer, SocketAddr) {
-    // It binds the port before too.
-    let port = free_ports(2) + 1;
+    let port = free_ports(1);
     let mut command = program("python");
     command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/aiocoap/server.py"));
     let peer = Peer::spawn(command.args([&port.to_string(), key.0, key.1]));

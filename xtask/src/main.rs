@@ -20,7 +20,7 @@ const HELP: &str = "\
 Usage: cargo xtask COMMAND [OPTIONS]
 
   test            every test, after installing what they need
-  interop [NAME]  only the tests against real peers (NAME: as in `cargo test`)
+  interop [NAME]  only the tests against real peers (NAME: as in `cargo test`), and what works with which
   check           format, clippy, documentation, every feature alone and all together, thumb
   thumb           builds the library for a Cortex-M4
   fuzz [TARGET]   a minute of every fuzz target, or of one

@@ -11,6 +11,9 @@ use crate::{
 /// The features that need a board to link: they are checked, and left out of the tests.
 const BOARD_ONLY: &[&str] = &["defmt", "embassy-time"];
 
+/// How many tests run at a time: those against peers wait most of it, for timeouts and for refusals.
+const THREADS: &str = "6";
+
 /// Every test there is.
 pub fn all(steps: &mut Steps) -> Result {
     packages::ensure(steps, INTEROP)?;
@@ -21,7 +24,11 @@ pub fn all(steps: &mut Steps) -> Result {
         .collect::<Vec<_>>()
         .join(",");
     matrix::clear()?;
-    let outcome = steps.step("tests", || run(cargo().args(["test", "--workspace", "--features", &features])));
+    let outcome = steps.step("tests", || {
+        let mut test = cargo();
+        test.args(["test", "--workspace", "--features", &features]);
+        run(test.env("RUST_TEST_THREADS", THREADS))
+    });
     let seen = matrix::print(Rows::All);
     outcome.and(seen)?;
     // What is left behind of secrets depends on how the values are moved, so on the optimiser.
@@ -40,8 +47,7 @@ pub fn interop(steps: &mut Steps, filter: Option<&str>) -> Result {
     let outcome = steps.step("interop tests", || {
         let mut test = cargo();
         test.args(["test", "--features", "x25519", "--test", "interop"]).args(filter);
-        // They wait most of the time, for timeouts and for refusals.
-        run(test.args(["--", "--test-threads", "6"]))
+        run(test.env("RUST_TEST_THREADS", THREADS))
     });
     let seen = matrix::print(if filter.is_some() { Rows::Tried } else { Rows::All });
     outcome.and(seen)

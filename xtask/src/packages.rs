@@ -35,6 +35,8 @@ pub const INTEROP: &[Need] = &[
     need("/usr/bin/python3-config", "python3-dev"),
     need("autoreconf", "autoconf"),
     need("aclocal", "automake"),
+    need("pkg-config", "pkg-config"),
+    need("make", "make"),
     need("javac", "default-jdk-headless"),
     need("/usr/share/java/bctls.jar", "libbctls-java"),
 ];

@@ -3,8 +3,11 @@
  * and saying what happens line by line.
  *
  *   server [options]        says `ready PORT`; sends back in capitals what it gets
- *   client PORT [options]   sends each line of its input; `!rebind` takes another source port, `!again` closes and connects once
- *                           more with the last session on offer, `!close` says goodbye
+ *   client PORT [options]   `!rebind` takes another source port, `!again` closes and connects once more with the last session on
+ *                           offer
+ *
+ * Both send each line of their input. `!close` says goodbye; with a library that knows them, `!update` takes new keys,
+ * `!request-update` asks the other end to do so as well, and `!export LABEL LENGTH` says exported keying material.
  */
 #include "driver.h"
 
@@ -21,11 +24,12 @@
 #include <time.h>
 #include <unistd.h>
 
-struct options options = {.suite = "CCM_8", .identity = "client1"};
+struct options options = {.suite = "CCM_8", .identity = "client1", .dtls = "any", .ke = "any", .share = "x25519"};
 
 static int fd = -1;
 static struct sockaddr_in peer;
 static int has_peer;
+static int input_ended;
 
 uint64_t now_ms(void) {
     struct timespec now;
@@ -91,7 +95,7 @@ static int port(void) {
 /* Waits for a datagram or a line of input, 20 ms at most. */
 static void wait_a_moment(int with_input) {
     struct pollfd fds[2] = {{.fd = fd, .events = POLLIN}, {.fd = 0, .events = POLLIN}};
-    poll(fds, with_input ? 2 : 1, 20);
+    poll(fds, with_input && !input_ended ? 2 : 1, 20);
 }
 
 static int shake_hands(int resume) {
@@ -130,24 +134,14 @@ static int take(void) {
     return outcome != PEER_AGAIN;
 }
 
-static void serve(void) {
-    printf("ready %d\n", port());
-    for (;;) {
-        if (shake_hands(0) == 0)
-            while (!take()) wait_a_moment(0);
-        peer_close();
-        has_peer = 0;
-    }
-}
-
-/* A line of input without its end, if there is a whole one; 0 at the end of the input. */
-static int read_line(char *line, size_t max) {
+/* A line of input without its end, if there is a whole one; else an empty one. */
+static void read_line(char *line, size_t max) {
     static char held[8192];
     static size_t len;
     char *end = memchr(held, '\n', len);
     if (!end) {
         ssize_t got = read(0, held + len, sizeof held - len);
-        if (got == 0) return 0;
+        if (got == 0) input_ended = 1;
         if (got > 0) len += (size_t)got;
         end = memchr(held, '\n', len);
     }
@@ -159,7 +153,42 @@ static int read_line(char *line, size_t max) {
         len -= size + 1;
         memmove(held, end + 1, len);
     }
+}
+
+/* What both roles do with a line of input; 0 for goodbye. */
+static int obey(const char *line) {
+    if (!strcmp(line, "!close")) return 0;
+    if (*line == '!') {
+        char answer[1024] = "";
+        int outcome = peer_command(line + 1, answer, sizeof answer);
+        if (outcome != PEER_DONE) printf("error command %d\n", outcome);
+        else if (*answer) printf("%s\n", answer);
+    } else if (*line) {
+        int outcome = peer_write((uint8_t *)line, strlen(line));
+        if (outcome != PEER_DONE) printf("error write %d\n", outcome);
+    }
     return 1;
+}
+
+__attribute__((weak)) int peer_command(const char *line, char *answer, size_t len) {
+    (void)line, (void)answer, (void)len;
+    return -1;
+}
+
+static void serve(void) {
+    char line[8192];
+    printf("ready %d\n", port());
+    for (;;) {
+        if (shake_hands(0) == 0) {
+            while (!take()) {
+                wait_a_moment(1);
+                read_line(line, sizeof line);
+                if (!obey(line)) break;
+            }
+        }
+        peer_close();
+        has_peer = 0;
+    }
 }
 
 static void ask(int server) {
@@ -168,12 +197,10 @@ static void ask(int server) {
     peer.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     peer.sin_port = htons((uint16_t)server);
     has_peer = 1;
-    fcntl(0, F_SETFL, O_NONBLOCK);
     if (shake_hands(0)) exit(1);
-    for (;;) {
-        if (take()) break;
+    while (!take()) {
         wait_a_moment(1);
-        if (!read_line(line, sizeof line) || !strcmp(line, "!close")) break;
+        read_line(line, sizeof line);
         if (!strcmp(line, "!rebind")) {
             open_socket();
             printf("rebound %d\n", port());
@@ -181,10 +208,7 @@ static void ask(int server) {
             peer_close();
             open_socket();
             if (shake_hands(1)) exit(1);
-        } else if (*line) {
-            int outcome = peer_write((uint8_t *)line, strlen(line));
-            if (outcome != PEER_DONE) printf("error write %d\n", outcome);
-        }
+        } else if (!obey(line) || input_ended) break;
     }
     peer_close();
 }
@@ -204,12 +228,18 @@ int main(int argc, char **argv) {
         else if (!strcmp(name, "--server-name")) options.server_name = value;
         else if (!strcmp(name, "--tickets")) options.tickets = atoi(value);
         else if (!strcmp(name, "--no-ems")) options.no_ems = atoi(value);
+        else if (!strcmp(name, "--dtls")) options.dtls = value;
+        else if (!strcmp(name, "--ke")) options.ke = value;
+        else if (!strcmp(name, "--share")) options.share = value;
+        else if (!strcmp(name, "--no-cookie")) options.no_cookie = atoi(value);
+        else if (!strcmp(name, "--keylog")) options.keylog = value;
         else return fprintf(stderr, "no option %s\n", name), 2;
     }
     if (!options.is_server) {
         if (argc < 3 || strcmp(argv[1], "client")) return fprintf(stderr, "server or client PORT?\n"), 2;
         server = atoi(argv[2]);
     }
+    fcntl(0, F_SETFL, O_NONBLOCK);
     open_socket();
     int outcome = peer_start();
     if (outcome) return printf("error init %d\n", outcome), 1;

@@ -7,7 +7,7 @@
 
 struct options {
     int is_server;
-    const char *suite;    /* CCM_8, CCM, GCM, or with ECDHE_ in front */
+    const char *suite;    /* CCM_8, CCM, GCM, or with ECDHE_ in front; several where the library takes a list: CCM,GCM */
     const char *identity;
     uint8_t key[64];
     size_t key_len;
@@ -19,6 +19,12 @@ struct options {
     const char *server_name;
     int tickets;          /* whether RFC 5077 tickets are given or taken */
     int no_ems;
+    /* What only peers with DTLS 1.3 know. */
+    const char *dtls;     /* 1.2, 1.3 or any */
+    const char *ke;       /* psk_ke, psk_dhe_ke or any */
+    const char *share;    /* of a client, the group that it has a key share of first: x25519, p256 or none */
+    int no_cookie;        /* of a server: no HelloRetryRequest for the sake of a cookie */
+    const char *keylog;   /* the file that secrets are appended to, in the format that Wireshark reads */
 };
 
 extern struct options options;
@@ -34,6 +40,8 @@ int peer_read(uint8_t *buffer, size_t len, int *got); /* AGAIN, DONE with `got` 
 int peer_write(const uint8_t *bytes, size_t len);    /* DONE or an error */
 void peer_close(void);                               /* says close_notify and keeps the session to be resumed */
 void peer_describe(char *text, size_t len);          /* "suite=… resumed=yes|no …" */
+int peer_command(const char *line, char *answer, size_t len); /* DONE, with what to say of it if anything, or an error; most
+                                                                  libraries bring none */
 
 /* The driver's side: a datagram out and in; -1 where there is none. */
 int datagram_send(const uint8_t *bytes, size_t len);

@@ -14,9 +14,11 @@ use crate::{
 /// Where their parts lie.
 const FOLDER: &str = "tests/peers";
 
-/// One library: the crate that brings its sources, where in there they are, and what a program of it is made of.
+/// One program: the crate that brings its library's sources, where in there they are, and what else it is made of.
 struct Library {
     name: &'static str,
+    /// Below `tests/peers`: our side of it, and its settings.
+    folder: &'static str,
     package: &'static str,
     root: &'static str,
     /// Below the root; a folder stands for every C file in it.
@@ -25,9 +27,53 @@ struct Library {
     arguments: &'static [&'static str],
 }
 
+const WOLFSSL: Library = Library {
+    name: "wolfssl",
+    folder: "wolfssl",
+    package: "wolfssl-sys",
+    root: "wolfssl-src",
+    sources: &[
+        "src/ssl.c",
+        "src/internal.c",
+        "src/tls.c",
+        "src/tls13.c",
+        "src/dtls.c",
+        "src/dtls13.c",
+        "src/keys.c",
+        "src/wolfio.c",
+        "wolfcrypt/src/aes.c",
+        "wolfcrypt/src/hash.c",
+        "wolfcrypt/src/hmac.c",
+        "wolfcrypt/src/kdf.c",
+        "wolfcrypt/src/memory.c",
+        "wolfcrypt/src/random.c",
+        "wolfcrypt/src/sha.c",
+        "wolfcrypt/src/sha256.c",
+        "wolfcrypt/src/sha512.c",
+        "wolfcrypt/src/wc_port.c",
+        "wolfcrypt/src/wc_encrypt.c",
+        "wolfcrypt/src/error.c",
+        "wolfcrypt/src/logging.c",
+        "wolfcrypt/src/cpuid.c",
+        "wolfcrypt/src/coding.c",
+        "wolfcrypt/src/curve25519.c",
+        "wolfcrypt/src/fe_operations.c",
+        "wolfcrypt/src/ge_operations.c",
+        "wolfcrypt/src/ecc.c",
+        "wolfcrypt/src/sp_int.c",
+        "wolfcrypt/src/wolfmath.c",
+        "wolfcrypt/src/asn.c",
+        "wolfcrypt/src/pwdbased.c",
+        "wolfcrypt/src/signature.c",
+    ],
+    includes: &["."],
+    arguments: &["-DWOLFSSL_USER_SETTINGS"],
+};
+
 const LIBRARIES: &[Library] = &[
     Library {
         name: "mbedtls",
+        folder: "mbedtls",
         package: "mbedtls-rs-sys",
         root: "mbedtls",
         sources: &["library"],
@@ -36,6 +82,7 @@ const LIBRARIES: &[Library] = &[
     },
     Library {
         name: "tinydtls",
+        folder: "tinydtls",
         package: "tinydtls-sys",
         root: "src/tinydtls",
         sources: &[
@@ -63,44 +110,21 @@ const LIBRARIES: &[Library] = &[
             "-DDTLS_CHECK_CONTENTTYPE",
         ],
     },
+    WOLFSSL,
     Library {
-        name: "wolfssl",
-        package: "wolfssl-sys",
-        root: "wolfssl-src",
-        sources: &[
-            "src/ssl.c",
-            "src/internal.c",
-            "src/tls.c",
-            "src/dtls.c",
-            "src/keys.c",
-            "src/wolfio.c",
-            "wolfcrypt/src/aes.c",
-            "wolfcrypt/src/hash.c",
-            "wolfcrypt/src/hmac.c",
-            "wolfcrypt/src/kdf.c",
-            "wolfcrypt/src/memory.c",
-            "wolfcrypt/src/random.c",
-            "wolfcrypt/src/sha.c",
-            "wolfcrypt/src/sha256.c",
-            "wolfcrypt/src/sha512.c",
-            "wolfcrypt/src/wc_port.c",
-            "wolfcrypt/src/wc_encrypt.c",
-            "wolfcrypt/src/error.c",
-            "wolfcrypt/src/logging.c",
-            "wolfcrypt/src/cpuid.c",
-            "wolfcrypt/src/coding.c",
-            "wolfcrypt/src/curve25519.c",
-            "wolfcrypt/src/fe_operations.c",
-            "wolfcrypt/src/ge_operations.c",
-            "wolfcrypt/src/ecc.c",
-            "wolfcrypt/src/sp_int.c",
-            "wolfcrypt/src/wolfmath.c",
-            "wolfcrypt/src/asn.c",
-            "wolfcrypt/src/pwdbased.c",
-            "wolfcrypt/src/signature.c",
+        name: "wolfssl13",
+        arguments: &["-DWOLFSSL_USER_SETTINGS", "-DWOLFSSL_DTLS13"],
+        ..WOLFSSL
+    },
+    // What the releases up to 5.9.0 are: servers that answer with the client's legacy_session_id.
+    Library {
+        name: "wolfssl13-echo",
+        arguments: &[
+            "-DWOLFSSL_USER_SETTINGS",
+            "-DWOLFSSL_DTLS13",
+            "-DWOLFSSL_DTLS13_ECHO_LEGACY_SESSION_ID",
         ],
-        includes: &["."],
-        arguments: &["-DWOLFSSL_USER_SETTINGS"],
+        ..WOLFSSL
     },
 ];
 
@@ -137,7 +161,7 @@ fn program(folder: &Path, library: &Library) -> PathBuf {
 /// Whether the program is newer than everything of this project that it is made of.
 fn is_fresh(program: &Path, library: &Library) -> std::io::Result<bool> {
     let built = std::fs::metadata(program)?.modified()?;
-    let folders = [FOLDER.to_owned(), format!("{FOLDER}/{}", library.name), format!("{FOLDER}/sources")];
+    let folders = [FOLDER.to_owned(), format!("{FOLDER}/{}", library.folder), format!("{FOLDER}/sources")];
     let mut newest = SystemTime::UNIX_EPOCH;
     for folder in folders {
         for file in std::fs::read_dir(folder)? {
@@ -154,9 +178,9 @@ fn compile(library: &Library, root: &Path, program: &Path) -> Result {
     let mut gcc = Command::new("gcc");
     // Its warnings are for its own people.
     gcc.args(["-O1", "-w", "-o"]).arg(program).args(library.arguments);
-    gcc.arg(format!("-I{FOLDER}/{}", library.name)).arg(format!("-I{FOLDER}"));
+    gcc.arg(format!("-I{FOLDER}/{}", library.folder)).arg(format!("-I{FOLDER}"));
     gcc.args(library.includes.iter().map(|include| format!("-I{}", root.join(include).display())));
-    gcc.args([format!("{FOLDER}/driver.c"), format!("{FOLDER}/{}/peer.c", library.name)]);
+    gcc.args([format!("{FOLDER}/driver.c"), format!("{FOLDER}/{}/peer.c", library.folder)]);
     for source in library.sources {
         let source = root.join(source);
         if source.is_dir() {

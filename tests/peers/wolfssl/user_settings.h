@@ -1,4 +1,4 @@
-/* wolfSSL with what a PSK peer of the tests may be asked for. */
+/* wolfSSL with what a PSK peer of the tests may be asked for: DTLS 1.2, and 1.3 where WOLFSSL_DTLS13 is defined. */
 #define SINGLE_THREADED
 #define WC_NO_HARDEN
 #define WOLFSSL_IGNORE_FILE_WARN
@@ -34,3 +34,12 @@
 #define HAVE_SESSION_TICKET
 #define MAX_PSK_KEY_LEN 64
 #define MAX_PSK_ID_LEN 128
+
+#ifdef WOLFSSL_DTLS13
+#define WOLFSSL_TLS13
+#define HAVE_HKDF
+#define WOLFSSL_SEND_HRR_COOKIE
+#define WOLFSSL_DTLS_CH_FRAG
+#define HAVE_SECRET_CALLBACK
+#define HAVE_KEYING_MATERIAL
+#endif

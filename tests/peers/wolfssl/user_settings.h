@@ -33,13 +33,16 @@
 #define HAVE_HASHDRBG
 #define HAVE_SESSION_TICKET
 #define MAX_PSK_KEY_LEN 64
-#define MAX_PSK_ID_LEN 128
 
 #ifdef WOLFSSL_DTLS13
+/* Of its own tickets, too. */
+#define MAX_PSK_ID_LEN 512
 #define WOLFSSL_TLS13
 #define HAVE_HKDF
 #define WOLFSSL_SEND_HRR_COOKIE
 #define WOLFSSL_DTLS_CH_FRAG
 #define HAVE_SECRET_CALLBACK
 #define HAVE_KEYING_MATERIAL
+#else
+#define MAX_PSK_ID_LEN 128
 #endif

@@ -111,11 +111,7 @@ const LIBRARIES: &[Library] = &[
         ],
     },
     WOLFSSL,
-    Library {
-        name: "wolfssl13",
-        arguments: &["-DWOLFSSL_USER_SETTINGS", "-DWOLFSSL_DTLS13"],
-        ..WOLFSSL
-    },
+    Library { name: "wolfssl13", arguments: &["-DWOLFSSL_USER_SETTINGS", "-DWOLFSSL_DTLS13"], ..WOLFSSL },
     // What the releases up to 5.9.0 are: servers that answer with the client's legacy_session_id.
     Library {
         name: "wolfssl13-echo",

@@ -328,5 +328,6 @@ void peer_describe(char *text, size_t len) {
     if (wolfSSL_version(ssl) == DTLS1_3_VERSION) ke = ssl->namedGroup ? "psk_dhe_ke" : "psk_ke";
 #endif
     snprintf(text, len, "suite=%s cid=%s max=%d resumed=%s name=%s dtls=%s ke=%s", wolfSSL_get_cipher_name(ssl), id_hex,
-             wolfSSL_GetMaxOutputSize(ssl), wolfSSL_session_reused(ssl) ? "yes" : "no", name ? (char *)name : "none", version, ke);
+             wolfSSL_GetMaxOutputSize(ssl), wolfSSL_session_reused(ssl) ? "yes" : "no", name ? (char *)name : "none",
+             version, ke);
 }

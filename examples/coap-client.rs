@@ -49,6 +49,10 @@ struct Arguments {
     #[arg(short = 'B', value_name = "SECONDS", default_value = "90", value_parser = parse_seconds)]
     break_after: Duration,
 
+    /// Which version of DTLS to speak
+    #[arg(long, value_name = "VERSION", default_value = "any")]
+    dtls: host::Dtls,
+
     /// A cipher suite to offer, by its IANA name, the best first; repeat for more [default: all]
     #[arg(long = "suite", value_name = "NAME", value_parser = host::parse_suite)]
     suites: Vec<CipherSuite>,
@@ -136,7 +140,7 @@ async fn request(arguments: &Arguments) -> Result<bool, String> {
     let keylog = arguments.keylog.as_deref().map(host::KeyLogFile::open).transpose()?;
     // Whichever of the two takes the time that -B gives says what it waited for.
     let started = Instant::now();
-    let config = host::config(&arguments.suites, keylog.as_ref())
+    let config = host::config(arguments.dtls, &arguments.suites, keylog.as_ref())
         .with_handshake_timeout(arguments.break_after.clamp(SHORTEST_HANDSHAKE, LONGEST_HANDSHAKE));
     let payload: Vec<u8> =
         percent_encoding::percent_decode_str(arguments.payload.as_deref().unwrap_or("")).collect();
@@ -157,6 +161,9 @@ async fn request(arguments: &Arguments) -> Result<bool, String> {
     let mut secure = Client::connect(socket, &config, &psk, clock, &mut SysRng)
         .await
         .map_err(|error| explain(&error, remote))?;
+    if let Some(peer) = secure.peer() {
+        eprintln!("coap-client: {peer}");
+    }
     let request = match arguments.method {
         Method::Get => coap::Request::get(path),
         Method::Put => coap::Request::put(path, &payload),

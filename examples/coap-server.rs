@@ -33,6 +33,10 @@ struct Arguments {
     #[arg(long = "psk", value_name = "IDENTITY:KEY", value_parser = parse_psk)]
     psks: Vec<(String, String)>,
 
+    /// Which version of DTLS to speak
+    #[arg(long, value_name = "VERSION", default_value = "any")]
+    dtls: host::Dtls,
+
     /// A cipher suite to accept, by its IANA name, the best first; repeat for more [default: all]
     #[arg(long = "suite", value_name = "NAME", value_parser = host::parse_suite)]
     suites: Vec<CipherSuite>,
@@ -100,7 +104,7 @@ where
     let keys = keys.collect::<Result<Vec<_>, _>>()?;
     let keys = keys.as_slice();
     let keylog = arguments.keylog.as_deref().map(host::KeyLogFile::open).transpose()?;
-    let config = host::config(&arguments.suites, keylog.as_ref());
+    let config = host::config(arguments.dtls, &arguments.suites, keylog.as_ref());
 
     let mut memory = Memory::new();
     let endpoint = Endpoint::new(&config, &keys, &mut memory, &mut SysRng)?;

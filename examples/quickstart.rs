@@ -2,12 +2,16 @@
 //!
 //! ```sh
 //! cargo run --release --example quickstart
+//! cargo run --release --example quickstart -- --dtls 1.2
 //! ```
+
+mod host;
 
 use core::cell::Cell;
 use core::time::Duration;
 use std::time::Instant;
 
+use clap::Parser;
 use dtls_psk::nal::asynch::{Client, Server};
 use dtls_psk::{Config, Endpoint, Psk, StdClock, Storage, coap};
 use dtls_psk_reference::{SimulatedBoard, resources};
@@ -21,12 +25,21 @@ const KEY: &[u8] = b"hardfault_secure_key";
 
 type Failure = Box<dyn core::error::Error>;
 
+/// CoAP over DTLS with a pre-shared key, server and client in one program.
+#[derive(Parser)]
+struct Arguments {
+    /// Which version of DTLS to speak
+    #[arg(long, value_name = "VERSION", default_value = "any")]
+    dtls: host::Dtls,
+}
+
 fn main() -> Result<(), Failure> {
+    let config = Config::default().with_versions(Arguments::parse().dtls.versions());
     async_io::block_on(async {
         let (address, socket) = Stack::default().bind_single("127.0.0.1:0".parse()?).await?;
         println!("server    listening on {address} for identity client1");
         // The server runs for as long as the client has something to ask.
-        match select(serve(socket), ask(address)).await {
+        match select(serve(socket, &config), ask(address, config)).await {
             Either::First(server) => server,
             Either::Second(client) => client,
         }
@@ -34,20 +47,19 @@ fn main() -> Result<(), Failure> {
 }
 
 /// A CoAP server with `/led`, `/temperature` and `/.well-known/core`.
-async fn serve(socket: impl UnconnectedUdp<Error: 'static>) -> Result<(), Failure> {
-    let config = Config::default();
+async fn serve(socket: impl UnconnectedUdp<Error: 'static>, config: &Config<'_>) -> Result<(), Failure> {
     let key = Psk::new(IDENTITY, KEY)?;
     let mut storage = Storage::<2, 4>::new();
-    let endpoint = Endpoint::new(&config, &key, &mut storage, &mut SysRng)?;
+    let endpoint = Endpoint::new(config, &key, &mut storage, &mut SysRng)?;
     let mut secure = Server::new(socket, endpoint, StdClock::new(), SysRng);
     let mut resources = resources(SimulatedBoard::default());
     Err(coap::Server::new(&mut secure, StdClock::new(), SysRng).run(&mut resources).await.into())
 }
 
 /// A client that reads the temperature, switches the LED, and then tries a key that is wrong.
-async fn ask(server: core::net::SocketAddr) -> Result<(), Failure> {
+async fn ask(server: core::net::SocketAddr, config: Config<'_>) -> Result<(), Failure> {
     // On loopback there is no reason to wait for a whole second before a flight is sent again.
-    let config = Config::default().with_retransmission(Duration::from_millis(100), Duration::from_secs(1));
+    let config = config.with_retransmission(Duration::from_millis(100), Duration::from_secs(1));
 
     let psk = Psk::new(IDENTITY, KEY)?;
     let (_, socket) = Stack::default().connect(server).await?;

@@ -3,14 +3,18 @@
 use core::time::Duration;
 
 use crate::connection_id::MAX_CONNECTION_ID_LEN;
+use crate::crypto::key_share::POINT_LEN;
 use crate::crypto::limits::forgery_limit;
 use crate::crypto::provider::{CryptoProvider, RustCrypto};
 use crate::error::{ConfigField, Error};
-use crate::psk::MAX_IDENTITY_LEN;
+use crate::psk::{MAX_CONTEXT_LEN, MAX_IDENTITY_LEN, MAX_OFFERED_PSKS};
 use crate::resumption::{MAX_SESSION_ID_LEN, MAX_TICKET_LEN, ResumptionTag, SessionCache};
 use crate::wire::max_fragment_length::MaxFragmentLength;
+#[cfg(feature = "dtls13")]
+use crate::wire::psk_key_exchange_modes::PskKeyExchangeMode;
 use crate::wire::record::MAX_RECORD_SIZE;
 use crate::wire::suite::{AeadAlgorithm, CipherSuite};
+use crate::wire::version::ProtocolVersion;
 use crate::wire::{handshake, record};
 
 /// Cookie bytes that a ClientHello leaves room for when the MTU is checked: what servers send in practice. The longest
@@ -29,13 +33,17 @@ const USUAL_COOKIE: usize = 32;
 /// const CONFIG: Config = Config::coap()
 ///     .with_mtu(256)
 ///     .with_handshake_timeout(Duration::from_secs(120));
-/// assert_eq!(CONFIG.suites(), [CipherSuite::Aes128Ccm8]);
+/// assert!(CONFIG.suites().contains(&CipherSuite::Aes128Ccm8));
 /// CONFIG.validate()?;
 /// # Ok::<(), dtls_psk::Error>(())
 /// ```
 #[derive(Clone, Copy)]
 pub struct Config<'a> {
+    versions: &'a [ProtocolVersion],
+    #[cfg(feature = "dtls13")]
+    key_exchange_modes: &'a [PskKeyExchangeMode],
     suites: &'a [CipherSuite],
+    #[cfg(feature = "dtls12")]
     require_extended_master_secret: bool,
     mtu: usize,
     initial_timeout: Duration,
@@ -49,6 +57,7 @@ pub struct Config<'a> {
     ccm_8_forgery_limit: u32,
     close_at_forgery_limit: bool,
     sessions_per_identity: Option<usize>,
+    cookie_exchange: bool,
     #[cfg(feature = "resumption")]
     resumption: Option<&'a dyn SessionCache>,
     crypto: &'a dyn CryptoProvider,
@@ -69,14 +78,26 @@ impl Config<'_> {
         .options_len()
         + SESSION_TICKET_LEN
         + MAX_SESSION_ID_LEN
-        + MAX_TICKET_LEN;
+        + MAX_TICKET_LEN
+        + MAX_PSKS_LEN;
 }
+
+/// Length in bytes of what the longest hello has for its pre-shared keys of DTLS 1.3, beside the bytes of a ticket.
+const MAX_PSKS_LEN: usize =
+    if cfg!(feature = "dtls13") { MAX_OFFERED_PSKS * (PSK_LEN + MAX_LONG_IDENTITY) + PSK_LEN } else { 0 };
+
+/// Length in bytes of the longest identity that travels: one of an imported key.
+const MAX_LONG_IDENTITY: usize = MAX_IDENTITY_LEN + MAX_CONTEXT_LEN + 8;
 
 impl<'a> Config<'a> {
     /// The same as [`Config::default`], for constants.
     pub const fn new() -> Self {
         Self {
+            versions: ProtocolVersion::ALL,
+            #[cfg(feature = "dtls13")]
+            key_exchange_modes: PskKeyExchangeMode::ALL,
             suites: CipherSuite::ALL,
+            #[cfg(feature = "dtls12")]
             require_extended_master_secret: false,
             // What IPv6 carries everywhere: 1280 bytes less the headers of IPv6 and UDP.
             mtu: 1232,
@@ -91,6 +112,7 @@ impl<'a> Config<'a> {
             ccm_8_forgery_limit: 1 << 20,
             close_at_forgery_limit: false,
             sessions_per_identity: None,
+            cookie_exchange: true,
             #[cfg(feature = "resumption")]
             resumption: None,
             crypto: &RustCrypto,
@@ -99,15 +121,45 @@ impl<'a> Config<'a> {
         }
     }
 
-    /// The constrained profile of RFC 7252 §9.1.3.1 and RFC 7925 §11: CCM_8 alone, retransmission after 9 s, a handshake
-    /// within five minutes.
+    /// The constrained profile of RFC 7252 §9.1.3.1 and RFC 7925 §11: CCM_8 and the pre-shared key alone, retransmission after 9 s, a
+    /// handshake within five minutes.
     pub const fn coap() -> Self {
         Self {
-            suites: &[CipherSuite::Aes128Ccm8],
+            #[cfg(feature = "dtls13")]
+            key_exchange_modes: &[PskKeyExchangeMode::PskKe],
+            suites: &[
+                #[cfg(feature = "dtls13")]
+                CipherSuite::Aes128Ccm8Sha256,
+                #[cfg(feature = "dtls12")]
+                CipherSuite::Aes128Ccm8,
+            ],
             initial_timeout: Duration::from_secs(9),
             handshake_timeout: Duration::from_secs(300),
             ..Self::new()
         }
+    }
+
+    /// The versions to offer or accept, every one of the build by default; in any order, as the newest that both sides know is spoken.
+    ///
+    /// ```
+    /// use dtls_psk::{Config, ProtocolVersion};
+    ///
+    /// const ONLY_DTLS12: Config = Config::new().with_versions(&[ProtocolVersion::Dtls12]);
+    /// # ONLY_DTLS12.validate()?;
+    /// # Ok::<(), dtls_psk::Error>(())
+    /// ```
+    pub const fn with_versions(self, versions: &'a [ProtocolVersion]) -> Self {
+        Self { versions, ..self }
+    }
+
+    /// How DTLS 1.3 may make its secrets of a pre-shared key, the best first: all that the build has by default, those with forward
+    /// secrecy first. A server takes the first of its own that the client offers.
+    ///
+    /// With [`PskKeyExchangeMode::PskKe`] there is no forward secrecy: whoever learns the key can read what was recorded before. Leave
+    /// it out to refuse that. DTLS 1.2 says the same by its [suites](Self::with_suites).
+    #[cfg(feature = "dtls13")]
+    pub const fn with_key_exchange_modes(self, modes: &'a [PskKeyExchangeMode]) -> Self {
+        Self { key_exchange_modes: modes, ..self }
     }
 
     /// The suites to offer or accept, the best first. A server takes the first of its own that the client offers.
@@ -119,6 +171,7 @@ impl<'a> Config<'a> {
     ///
     /// It is always offered and accepted. Without certificates and renegotiation its absence opens no known attack, and
     /// OpenThread and small builds of Mbed TLS lack it.
+    #[cfg(feature = "dtls12")]
     pub const fn with_required_extended_master_secret(self, required: bool) -> Self {
         Self { require_extended_master_secret: required, ..self }
     }
@@ -126,7 +179,7 @@ impl<'a> Config<'a> {
     /// The longest datagram to send, in bytes of UDP payload; 1232 by default, [`Config::MIN_MTU`] to 65,535.
     ///
     /// Handshake messages are cut to fit. A ClientHello never is, as servers cannot put it together before they spend
-    /// memory (RFC 6347 §4.2.1), so the MTU must hold it; one that repeats a cookie of more than 32 bytes may be longer.
+    /// memory (RFC 6347 §4.2.1), so a client's MTU must hold it; one that repeats a cookie of more than 32 bytes may be longer.
     pub const fn with_mtu(self, mtu: usize) -> Self {
         Self { mtu, ..self }
     }
@@ -211,6 +264,16 @@ impl<'a> Config<'a> {
         Self { sessions_per_identity: Some(sessions), ..self }
     }
 
+    /// Whether a server asks each client to repeat a cookie before it keeps anything for it (RFC 6347 §4.2.1, RFC 9147 §5.1); on by
+    /// default.
+    ///
+    /// Without it, a handshake is shorter by a round trip, and anybody who can send datagrams with a false address can fill the
+    /// handshake pool, and have up to three times as many bytes sent to that address. Turn it off only where nobody can: on a link that
+    /// is secured by itself, such as a Thread mesh without a way in from the Internet.
+    pub const fn with_cookie_exchange(self, cookie_exchange: bool) -> Self {
+        Self { cookie_exchange, ..self }
+    }
+
     /// Resume sessions, and keep them in `cache` for that; off by default. A resumed handshake is shorter by a flight and
     /// spends no thought on the key, but its session has no more forward secrecy than the first one.
     ///
@@ -249,11 +312,50 @@ impl<'a> Config<'a> {
         self.mtu
     }
 
-    /// Whether some suite needs ephemeral keys.
-    pub(crate) fn wants_forward_secrecy(&self) -> bool {
-        self.suites.iter().any(|suite| suite.has_forward_secrecy())
+    /// The suites of the versions that are wanted.
+    pub(crate) fn offered_suites(&self) -> impl Iterator<Item = CipherSuite> + use<'a> {
+        let versions = self.versions;
+        self.suites.iter().copied().filter(move |suite| versions.contains(&suite.version()))
     }
 
+    /// Whether this suite is offered or accepted.
+    pub(crate) fn offers(&self, suite: CipherSuite) -> bool {
+        self.offered_suites().any(|offered| offered == suite)
+    }
+
+    /// Whether this version is offered or accepted: it is wanted, and there is a suite for it.
+    pub(crate) fn offers_version(&self, version: ProtocolVersion) -> bool {
+        self.offered_suites().any(|suite| suite.version() == version)
+    }
+
+    /// How DTLS 1.3 makes its secrets.
+    #[cfg(feature = "dtls13")]
+    pub(crate) const fn key_exchange_modes(&self) -> &'a [PskKeyExchangeMode] {
+        self.key_exchange_modes
+    }
+
+    /// Whether ephemeral keys are offered in DTLS 1.3.
+    #[cfg(feature = "dtls13")]
+    pub(crate) fn offers_key_share(&self) -> bool {
+        self.offers_version(ProtocolVersion::Dtls13)
+            && self.key_exchange_modes.iter().any(|mode| mode.has_forward_secrecy())
+    }
+
+    #[cfg(not(feature = "dtls13"))]
+    pub(crate) const fn offers_key_share(&self) -> bool {
+        false
+    }
+
+    /// Whether there may be ephemeral keys.
+    pub(crate) fn wants_forward_secrecy(&self) -> bool {
+        self.offered_suites().any(|suite| suite.has_forward_secrecy()) || self.offers_key_share()
+    }
+
+    pub(crate) const fn exchanges_cookies(&self) -> bool {
+        self.cookie_exchange
+    }
+
+    #[cfg(feature = "dtls12")]
     pub(crate) const fn requires_extended_master_secret(&self) -> bool {
         self.require_extended_master_secret
     }
@@ -270,6 +372,7 @@ impl<'a> Config<'a> {
         self.handshake_timeout
     }
 
+    #[cfg(feature = "dtls12")]
     pub(crate) const fn identity_hint(&self) -> Option<&'a [u8]> {
         self.identity_hint
     }
@@ -326,13 +429,41 @@ impl<'a> Config<'a> {
             }
             suites = rest;
         }
+        let [_, dtls13] = self.count_suites();
+        let dtls13 = if dtls13 > 0 { DTLS13_LEN } else { 0 };
         EXTENDED_MASTER_SECRET_LEN
+            + dtls13
             + groups
             + server_name
             + max_fragment_length
             + record_size_limit
             + connection_id
             + session_ticket
+    }
+
+    /// How many suites of DTLS 1.2 and of 1.3 are offered: in constants, there are no iterators.
+    const fn count_suites(&self) -> [usize; 2] {
+        let mut counts = [0; 2];
+        let mut suites = self.suites;
+        while let [suite, rest @ ..] = suites {
+            let mut versions = self.versions;
+            while let [version, others @ ..] = versions {
+                match (version, suite.version()) {
+                    (ProtocolVersion::Dtls12, ProtocolVersion::Dtls12) => counts = [counts[0] + 1, counts[1]],
+                    (ProtocolVersion::Dtls13, ProtocolVersion::Dtls13) => counts = [counts[0], counts[1] + 1],
+                    _ => {}
+                }
+                versions = others;
+            }
+            suites = rest;
+        }
+        counts
+    }
+
+    /// Length in bytes of the datagram with the ClientHello, but for what it says about keys of DTLS 1.3.
+    const fn hello_len(&self) -> usize {
+        let [dtls12, dtls13] = self.count_suites();
+        hello_len(dtls12 + dtls13, self.options_len())
     }
 
     pub(crate) const fn sessions_per_identity(&self) -> Option<usize> {
@@ -366,23 +497,39 @@ impl<'a> Config<'a> {
         self.keylog
     }
 
-    /// Whether a hello with a ticket of so many bytes fits into a datagram.
-    pub(crate) const fn has_room_for_ticket(&self, len: usize) -> bool {
-        hello_len(self.suites.len(), self.options_len()) + len <= self.mtu
+    /// Whether a hello with a ticket of so many bytes fits into a datagram, beside the rest, of which `psks` bytes are about the keys
+    /// that are offered.
+    pub(crate) const fn has_room_for_ticket(&self, len: usize, psks: usize) -> bool {
+        self.hello_len() + psks + len <= self.mtu
     }
 
-    /// Checks every field. Connections and endpoints do it too before they start.
+    /// Checks every field, for a client. Connections do it too before they start; and endpoints, which are content with
+    /// [`Config::MIN_MTU`].
     ///
     /// # Errors
     /// [`Error::InvalidConfig`] with the field that is out of its range.
     pub fn validate(&self) -> Result<(), Error> {
+        self.check(self.hello_len())
+    }
+
+    /// The same for an endpoint, which sends no ClientHello and may cut everything else.
+    pub(crate) fn validate_for_endpoint(&self) -> Result<(), Error> {
+        self.check(Config::MIN_MTU)
+    }
+
+    fn check(&self, least_mtu: usize) -> Result<(), Error> {
         let repeated = |(at, suite)| self.suites.iter().take(at).any(|earlier| earlier == suite);
         let fields = [
-            (ConfigField::Suites, !self.suites.is_empty() && !self.suites.iter().enumerate().any(repeated)),
             (
-                ConfigField::Mtu,
-                self.mtu >= hello_len(self.suites.len(), self.options_len()) && self.mtu <= u16::MAX.into(),
+                ConfigField::Suites,
+                self.offered_suites().next().is_some() && !self.suites.iter().enumerate().any(repeated),
             ),
+            #[cfg(feature = "dtls13")]
+            (
+                ConfigField::KeyExchangeModes,
+                !self.key_exchange_modes.is_empty() || !self.offers_version(ProtocolVersion::Dtls13),
+            ),
+            (ConfigField::Mtu, (least_mtu..=u16::MAX.into()).contains(&self.mtu)),
             (
                 ConfigField::Retransmission,
                 self.initial_timeout >= Duration::from_millis(1) && self.initial_timeout <= self.max_timeout,
@@ -437,6 +584,13 @@ const GROUPS_LEN: usize = (4 + 2 + 2) + (4 + 1 + 1);
 
 /// Length in bytes of the extension that carries a ticket, without the ticket.
 const SESSION_TICKET_LEN: usize = 4;
+
+/// Length in bytes of what a hello for DTLS 1.3 has beside its keys and their identities: versions, key exchange modes, an ephemeral
+/// key, and the extension for the pre-shared keys with nothing in it.
+const DTLS13_LEN: usize = (4 + 1 + 4) + (4 + 1 + 2) + (4 + 2 + 2 + 2 + POINT_LEN) + GROUPS_LEN + (4 + 2 + 2);
+
+/// Length in bytes of what a hello has for each pre-shared key of DTLS 1.3: the length of its identity, an age, and a binder.
+pub(crate) const PSK_LEN: usize = (2 + 4) + (1 + 32);
 
 /// Length in bytes of the extension that every hello has.
 const EXTENDED_MASTER_SECRET_LEN: usize = 4;

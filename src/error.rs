@@ -27,6 +27,8 @@ pub enum Error {
     KeyTooLong,
     /// A key has no bytes.
     EmptyKey,
+    /// A client has more keys to offer than [`MAX_OFFERED_PSKS`](crate::MAX_OFFERED_PSKS).
+    TooManyKeys,
     /// A field of the [`Config`](crate::Config) is out of its range.
     InvalidConfig(ConfigField),
     /// The random number generator failed or returned only zeros. Nothing was started.
@@ -59,6 +61,10 @@ pub enum Error {
     /// The client offers no cipher suite that this server is configured for. A client learns of it by
     /// [`AlertReceived`](Self::AlertReceived) with `handshake_failure`.
     NoCommonSuite,
+    /// The client does not offer a pre-shared key, or no way to use it that the server is configured for
+    /// (`Config::with_key_exchange_modes`). A client learns of it by [`AlertReceived`](Self::AlertReceived) with
+    /// `handshake_failure`.
+    NoCommonKeyExchange,
     /// The peer ended the association with this alert.
     AlertReceived(AlertDescription),
     /// The peer sent bytes that are not the message they claim to be.
@@ -92,6 +98,12 @@ pub enum Error {
     IdentityRevoked,
     /// The connection ID of a saved session belongs to another session of this endpoint by now. Restore before you serve.
     ConnectionIdTaken,
+    /// The session is not one of DTLS 1.3, or has no connection ID in this direction.
+    NoConnectionId,
+    /// The other side has not given a connection ID to go on with yet, or has not used the last one.
+    ConnectionIdPending,
+    /// Only a session of DTLS 1.3 changes its keys, and not for ever: connect again, for a new one.
+    UpdateImpossible,
     /// The peer's address has changed, and nothing has shown yet that it receives there: only three times as many bytes
     /// go to the new address as came from it (RFC 9853 §5). Try again, or let the application prove the address.
     AddressNotProven,
@@ -106,6 +118,18 @@ pub enum PeerMisbehaved {
     UnexpectedMessage,
     /// The other side speaks another version.
     UnsupportedVersion,
+    /// The server knows DTLS 1.3 and did not see it offered: somebody has taken it out of the hello (RFC 8446 §4.1.3).
+    Downgrade,
+    /// A message lacks an extension that it must have (RFC 8446 §9.2).
+    MissingExtension,
+    /// A server of DTLS 1.3 repeats the client's session id (RFC 9147 §5).
+    SessionIdEcho,
+    /// A hello brings back a cookie that was not given to this client, or long ago (RFC 9147 §5.1).
+    InvalidCookie,
+    /// A server chose a pre-shared key that was not offered.
+    SelectedUnofferedIdentity,
+    /// A field or an extension of a message has a value, or a place, that it must not have there.
+    IllegalParameter,
     /// The server chose what the client did not offer.
     SelectedUnofferedSuite,
     /// The server accepted an extension that the client did not offer (RFC 5246 §7.4.1.4).
@@ -138,6 +162,11 @@ pub enum PeerMisbehaved {
 pub enum ConfigField {
     /// [`Config::with_suites`](crate::Config::with_suites).
     Suites,
+    /// [`Config::with_versions`](crate::Config::with_versions), or [`Psk::with_use`](crate::Psk::with_use): there is none that both allow.
+    Versions,
+    /// [`Config::with_key_exchange_modes`](crate::Config::with_key_exchange_modes).
+    #[cfg(feature = "dtls13")]
+    KeyExchangeModes,
     /// [`Config::with_mtu`](crate::Config::with_mtu).
     Mtu,
     /// [`Config::with_retransmission`](crate::Config::with_retransmission).
@@ -166,6 +195,9 @@ impl core::fmt::Display for Error {
                 return write!(f, "the pre-shared key is too long: {} bytes at most", crate::MAX_KEY_LEN);
             }
             Self::EmptyKey => "the pre-shared key is empty",
+            Self::TooManyKeys => {
+                return write!(f, "too many keys to offer: {} at most", crate::MAX_OFFERED_PSKS);
+            }
             Self::InvalidConfig(field) => {
                 return write!(f, "the configuration is invalid: {field}");
             }
@@ -190,6 +222,9 @@ impl core::fmt::Display for Error {
                 "the peer's key does not fit: are identity and key the same on both sides?"
             }
             Self::UnrecognizedName => "the client asks for a server of another name",
+            Self::NoCommonKeyExchange => {
+                "no common key exchange: does the client offer a pre-shared key, with forward secrecy where the server wants it?"
+            }
             Self::NoCommonSuite => "no common cipher suite: which suites is the other side configured for?",
             Self::AlertReceived(description) => {
                 write!(f, "the peer ended the connection with alert {description}")?;
@@ -203,7 +238,9 @@ impl core::fmt::Display for Error {
                     AlertDescription::HANDSHAKE_FAILURE => {
                         ": is there a cipher suite that both sides are configured for?"
                     }
-                    AlertDescription::PROTOCOL_VERSION => ": does it speak DTLS 1.2?",
+                    AlertDescription::PROTOCOL_VERSION => {
+                        ": is there a version that both sides are configured for?"
+                    }
                     _ => "",
                 });
             }
@@ -235,6 +272,13 @@ impl core::fmt::Display for Error {
             Self::ConnectionIdTaken => {
                 "another session has the saved session's connection ID: restore before you serve"
             }
+            Self::NoConnectionId => {
+                "there is no connection ID to change: is it DTLS 1.3, with connection IDs in this direction?"
+            }
+            Self::ConnectionIdPending => {
+                "the other side has not answered about connection IDs yet: try again later"
+            }
+            Self::UpdateImpossible => "only a session of DTLS 1.3 changes its keys: connect again",
             Self::AddressNotProven => {
                 "the peer's address has changed, and is not proven yet: is its answer to the return routability check on the way?"
             }
@@ -248,7 +292,10 @@ impl core::error::Error for Error {}
 impl core::fmt::Display for ConfigField {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {
-            Self::Suites => "suites must name at least one, and none twice",
+            Self::Suites => "suites must name at least one of a version that is wanted, and none twice",
+            Self::Versions => "there is no version that both the configuration and the key may be used for",
+            #[cfg(feature = "dtls13")]
+            Self::KeyExchangeModes => "the key exchange modes of DTLS 1.3 must name at least one",
             Self::Mtu => "the MTU must hold the longest ClientHello, and at most 65535 bytes",
             Self::Retransmission => {
                 "the first retransmission timeout must be at least 1 ms and not above the longest"
@@ -283,14 +330,20 @@ impl Error {
         match self {
             Self::InvalidMessage(InvalidMessage::IllegalValue) => AlertDescription::ILLEGAL_PARAMETER,
             Self::InvalidMessage(_) => AlertDescription::DECODE_ERROR,
-            Self::NoCommonSuite => AlertDescription::HANDSHAKE_FAILURE,
+            Self::NoCommonSuite | Self::NoCommonKeyExchange => AlertDescription::HANDSHAKE_FAILURE,
             Self::UnrecognizedName => AlertDescription::UNRECOGNIZED_NAME,
             Self::AuthenticationFailed => AlertDescription::DECRYPT_ERROR,
             Self::PeerMisbehaved(reason) => match reason {
                 PeerMisbehaved::UnexpectedMessage => AlertDescription::UNEXPECTED_MESSAGE,
                 PeerMisbehaved::UnsupportedVersion => AlertDescription::PROTOCOL_VERSION,
                 PeerMisbehaved::UnofferedExtension => AlertDescription::UNSUPPORTED_EXTENSION,
+                PeerMisbehaved::MissingExtension => AlertDescription::MISSING_EXTENSION,
                 PeerMisbehaved::SelectedUnofferedSuite
+                | PeerMisbehaved::Downgrade
+                | PeerMisbehaved::SessionIdEcho
+                | PeerMisbehaved::InvalidCookie
+                | PeerMisbehaved::SelectedUnofferedIdentity
+                | PeerMisbehaved::IllegalParameter
                 | PeerMisbehaved::Compression
                 | PeerMisbehaved::WrongSizeLimit
                 | PeerMisbehaved::ConnectionIdTooLong

@@ -4,6 +4,7 @@ use crate::bytes::ByteString;
 use crate::crypto;
 use crate::env::cap;
 use crate::error::Error;
+use crate::wire::version::ProtocolVersion;
 
 /// Longest PSK identity in bytes: 128, which RFC 4279 §5.3 asks for.
 ///
@@ -33,6 +34,70 @@ pub const MAX_KEY_LEN: usize = cap(option_env!("DTLS_PSK_MAX_KEY"), 64);
 pub struct Psk<'a> {
     identity: &'a [u8],
     key: &'a [u8],
+    usage: PskUse<'a>,
+    other: Option<&'a Psk<'a>>,
+}
+
+/// What a pre-shared key may be used for.
+///
+/// One key for several versions or protocols is against the advice of RFC 9258 §8: nobody has shown that what one of them does with
+/// it never helps against the other. Whoever cannot give each peer two keys has DTLS 1.3 [import](Self::imported) the one that DTLS
+/// 1.2 uses as it is, until all peers speak DTLS 1.3.
+///
+/// ```
+/// use dtls_psk::{Psk, PskUse};
+///
+/// let psk = Psk::new(b"client1", b"hardfault_secure_key")?.with_use(PskUse::imported(b"lamp and switch"));
+/// # Ok::<(), dtls_psk::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct PskUse<'a> {
+    pub(crate) dtls12: bool,
+    pub(crate) dtls13: Dtls13Use<'a>,
+}
+
+/// What DTLS 1.3 may do with a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub(crate) enum Dtls13Use<'a> {
+    Never,
+    Direct,
+    Imported { context: &'a [u8] },
+}
+
+/// Longest context in bytes of an imported key.
+pub const MAX_CONTEXT_LEN: usize = 32;
+
+impl<'a> PskUse<'a> {
+    /// Both versions use the key as it is: what a [`Psk`] is for unless you say otherwise, and what the log warns of where both are on.
+    pub const ANY: Self = Self { dtls12: true, dtls13: Dtls13Use::Direct };
+
+    /// DTLS 1.2 alone uses the key.
+    pub const DTLS12: Self = Self { dtls12: true, dtls13: Dtls13Use::Never };
+
+    /// DTLS 1.3 alone uses the key, as it is.
+    pub const DTLS13: Self = Self { dtls12: false, dtls13: Dtls13Use::Direct };
+
+    /// DTLS 1.3 alone uses a key that is made of this one (RFC 9258). Both sides have to do that, with the same `context` of up to
+    /// [`MAX_CONTEXT_LEN`] bytes: who the two are, and where their key comes from. It travels in the clear, behind the identity.
+    pub const fn imported(context: &'a [u8]) -> Self {
+        Self { dtls12: false, dtls13: Dtls13Use::Imported { context } }
+    }
+
+    /// The same, and DTLS 1.2 uses the key as it is (RFC 9258 §7: for a time of transition).
+    #[must_use]
+    pub const fn and_dtls12(self) -> Self {
+        Self { dtls12: true, ..self }
+    }
+
+    /// Whether this version may use the key.
+    pub(crate) const fn allows(&self, version: ProtocolVersion) -> bool {
+        match version {
+            ProtocolVersion::Dtls12 => self.dtls12,
+            ProtocolVersion::Dtls13 => !matches!(self.dtls13, Dtls13Use::Never),
+        }
+    }
 }
 
 impl<'a> Psk<'a> {
@@ -45,9 +110,48 @@ impl<'a> Psk<'a> {
             return Err(Error::IdentityTooLong);
         }
         match check_key(key) {
-            Ok(()) => Ok(Self { identity, key }),
+            Ok(()) => Ok(Self { identity, key, usage: PskUse::ANY, other: None }),
             Err(error) => Err(error),
         }
+    }
+
+    /// The same key, for this use.
+    #[must_use]
+    pub const fn with_use(self, usage: PskUse<'a>) -> Self {
+        Self { usage, ..self }
+    }
+
+    /// This key, and another one for a server that does not know this: DTLS 1.3 offers both, and the server takes the first that it
+    /// knows. Up to [`MAX_OFFERED_PSKS`] in all; each costs its identity and 40 bytes in every first hello. DTLS 1.2 uses the first that
+    /// may be [used](Self::with_use) for it.
+    ///
+    /// ```
+    /// use dtls_psk::Psk;
+    ///
+    /// // While the keys of a fleet are replaced, some servers know the new one and some do not.
+    /// let old = Psk::new(b"lamp 7", b"the key of last year")?;
+    /// let psk = Psk::new(b"lamp 7, 2027", b"the key of this year")?.or(&old);
+    /// # Ok::<(), dtls_psk::Error>(())
+    /// ```
+    #[must_use]
+    pub const fn or(self, other: &'a Psk<'a>) -> Self {
+        Self { other: Some(other), ..self }
+    }
+
+    /// What it may be used for.
+    pub(crate) const fn usage(&self) -> PskUse<'a> {
+        self.usage
+    }
+
+    /// This key and those behind it that this version may use, as many as a client offers.
+    pub(crate) fn of_version(&self, version: ProtocolVersion) -> impl Iterator<Item = Psk<'a>> + use<'a> {
+        let all = core::iter::successors(Some(*self), |psk| psk.other.copied());
+        all.filter(move |psk| psk.usage.allows(version)).take(MAX_OFFERED_PSKS)
+    }
+
+    /// Whether there are no more keys than a client offers.
+    pub(crate) fn is_short(&self) -> bool {
+        core::iter::successors(Some(self), |psk| psk.other).nth(MAX_OFFERED_PSKS).is_none()
     }
 
     /// The identity, which travels in the clear.
@@ -83,6 +187,9 @@ pub(crate) const fn check_key(key: &[u8]) -> Result<(), Error> {
         Ok(())
     }
 }
+
+/// How many keys of its own a client offers at most, beside that of a ticket ([`Psk::or`]).
+pub const MAX_OFFERED_PSKS: usize = 2;
 
 /// Where a server looks up the key of an identity.
 ///
@@ -159,6 +266,13 @@ pub trait PskStore {
         self.with_key(identity, lend);
     }
 
+    /// What the key of `identity` may be used for: [`PskUse::ANY`] unless you say otherwise. In a handshake where it may not be, the
+    /// identity is as good as unknown.
+    fn usage(&self, identity: &[u8]) -> PskUse<'_> {
+        let _ = identity;
+        PskUse::ANY
+    }
+
     /// How long the key is, in bytes, that stands in for those of unknown identities: 16 unless you say otherwise.
     ///
     /// The handshake with an unknown identity goes on under a random key, so that it looks and lasts just like one with a
@@ -188,6 +302,10 @@ impl PskStore for Psk<'_> {
         }
     }
 
+    fn usage(&self, _: &[u8]) -> PskUse<'_> {
+        self.usage
+    }
+
     fn dummy_key_len(&self) -> usize {
         self.key.len()
     }
@@ -203,6 +321,11 @@ impl PskStore for [Psk<'_>] {
         found.into_iter().for_each(lend);
     }
 
+    fn usage(&self, identity: &[u8]) -> PskUse<'_> {
+        let found = self.iter().find(|psk| crypto::equal(psk.identity, identity));
+        found.map_or(PskUse::ANY, |psk| psk.usage)
+    }
+
     fn dummy_key_len(&self) -> usize {
         self.iter().map(|psk| psk.key.len()).max().unwrap_or(16)
     }
@@ -211,6 +334,10 @@ impl PskStore for [Psk<'_>] {
 impl<const N: usize> PskStore for [Psk<'_>; N] {
     fn with_key(&self, identity: &[u8], lend: &mut dyn FnMut(&[u8])) {
         self.as_slice().with_key(identity, lend);
+    }
+
+    fn usage(&self, identity: &[u8]) -> PskUse<'_> {
+        self.as_slice().usage(identity)
     }
 
     fn dummy_key_len(&self) -> usize {
@@ -231,8 +358,25 @@ impl<T: PskStore + ?Sized> PskStore for &T {
         T::with_host_key(self, host, identity, lend);
     }
 
+    fn usage(&self, identity: &[u8]) -> PskUse<'_> {
+        T::usage(self, identity)
+    }
+
     fn dummy_key_len(&self) -> usize {
         T::dummy_key_len(self)
+    }
+}
+
+/// [`PskStore::with_host_key`] for a handshake in this version: does nothing where the key may not be used there.
+pub(crate) fn with_key_for(
+    store: &dyn PskStore,
+    version: ProtocolVersion,
+    host: Option<u16>,
+    identity: &[u8],
+    lend: &mut dyn FnMut(&[u8]),
+) {
+    if store.usage(identity).allows(version) {
+        store.with_host_key(host, identity, lend);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Sessions that can be resumed (RFC 5246 §7.3, RFC 5077), and where they are kept.
+//! Sessions that can be resumed (RFC 5246 §7.3, RFC 5077, RFC 8446 §4.6.1), and where they are kept.
 
 use core::time::Duration;
 
@@ -14,6 +14,8 @@ use crate::error::Error;
 use crate::psk::{Identity, MAX_IDENTITY_LEN};
 use crate::time::Instant;
 use crate::wire::max_fragment_length::MaxFragmentLength;
+#[cfg(feature = "dtls13")]
+use crate::wire::version::ProtocolVersion;
 use crate::wire::{InvalidMessage, Reader, Writer};
 
 /// Longest session id in bytes (RFC 5246 §7.4.1.2).
@@ -34,6 +36,7 @@ pub const MAX_RESUMABLE_LEN: usize = 1
     + 1
     + 3
     + 4
+    + (4 + 8)
     + (1 + MAX_SESSION_ID_LEN)
     + (1 + MAX_TICKET_LEN)
     + (1 + MAX_IDENTITY_LEN)
@@ -59,17 +62,23 @@ pub(crate) type ResumptionTag = ByteString<TAG_LEN>;
 
 /// What a handshake left that the next one can be cut short with.
 ///
-/// It holds the master secret: whoever has it can read and forge what later sessions say that are resumed from it. Keep it as
-/// secret as the key. `Debug` shows none of it, and it is wiped when dropped.
+/// It holds the master secret of DTLS 1.2, or the pre-shared key that goes with a ticket of DTLS 1.3: whoever has it can read and
+/// forge what later sessions say that are resumed from it; but for those of DTLS 1.3 with forward secrecy, which cannot be read. Keep
+/// it as secret as the key. `Debug` shows none of it, and it is wiped when dropped.
 ///
-/// Only sessions with the extended master secret can be resumed (RFC 7627 §5.3).
+/// Of DTLS 1.2, only sessions with the extended master secret can be resumed (RFC 7627 §5.3).
 #[derive(Clone)]
 pub struct ResumableSession {
+    /// Of DTLS 1.3, a server's ticket.
     pub(crate) session_id: TlsSessionId,
     /// A client's; empty without one.
     pub(crate) ticket: Ticket,
     /// For how many seconds the ticket is good; 0 where the server did not say.
     pub(crate) ticket_lifetime: u32,
+    /// What a client adds to the ticket's age, so that nobody can tell it (RFC 8446 §4.2.11.1). Of DTLS 1.3.
+    pub(crate) ticket_age_add: u32,
+    /// When the ticket came.
+    pub(crate) received: Instant,
     pub(crate) master: Zeroizing<[u8; MASTER_SECRET_LEN]>,
     pub(crate) suite: CipherSuite,
     pub(crate) max_fragment_length: Option<MaxFragmentLength>,
@@ -79,7 +88,7 @@ pub struct ResumableSession {
 }
 
 /// Goes up whenever a written session changes its form.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 impl ResumableSession {
     /// The tag of a session with this master secret, for an identity with this key.
@@ -88,9 +97,58 @@ impl ResumableSession {
         mac.get(..TAG_LEN).and_then(ResumptionTag::new).unwrap_or(ResumptionTag::EMPTY)
     }
 
+    /// The tag of a session that can be resumed with this ticket of DTLS 1.3, for an identity with this key: as long as the handshake
+    /// lasts, there is no secret yet to take the place of the master secret.
+    #[cfg(feature = "dtls13")]
+    pub(crate) fn tag_of_ticket(ticket: &[u8], psk: &[u8]) -> ResumptionTag {
+        let mac = HmacKey::new(psk).mac([b"dtls-psk ticket".as_slice(), ticket]);
+        mac.get(..TAG_LEN).and_then(ResumptionTag::new).unwrap_or(ResumptionTag::EMPTY)
+    }
+
     /// Whether the identity has the same key now as when the session began.
     pub(crate) fn is_under(&self, psk: &[u8]) -> bool {
-        crate::crypto::equal(Self::tag_of(&self.master, psk).as_bytes(), self.tag.as_bytes())
+        let tag = match self.suite.version() {
+            #[cfg(feature = "dtls13")]
+            ProtocolVersion::Dtls13 if self.ticket.is_empty() => {
+                Self::tag_of_ticket(self.session_id.as_bytes(), psk)
+            }
+            #[cfg(feature = "dtls13")]
+            ProtocolVersion::Dtls13 => Self::tag_of_ticket(self.ticket.as_bytes(), psk),
+            _ => Self::tag_of(&self.master, psk),
+        };
+        crate::crypto::equal(tag.as_bytes(), self.tag.as_bytes())
+    }
+
+    /// One with this pre-shared key of DTLS 1.3, and no ticket yet.
+    #[cfg(feature = "dtls13")]
+    pub(crate) fn of_psk(
+        psk: &crate::crypto::key_schedule::Secret,
+        suite: CipherSuite,
+        identity: Identity,
+        host: Option<u16>,
+        tag: ResumptionTag,
+    ) -> Self {
+        let mut master = Zeroizing::new([0; MASTER_SECRET_LEN]);
+        master.iter_mut().zip(psk.iter()).for_each(|(out, byte)| *out = *byte);
+        Self {
+            session_id: TlsSessionId::EMPTY,
+            ticket: Ticket::EMPTY,
+            ticket_lifetime: 0,
+            ticket_age_add: 0,
+            received: Instant::ZERO,
+            master,
+            suite,
+            max_fragment_length: None,
+            identity,
+            host,
+            tag,
+        }
+    }
+
+    /// The pre-shared key of DTLS 1.3.
+    #[cfg(feature = "dtls13")]
+    pub(crate) fn psk(&self) -> &[u8] {
+        self.master.get(..crate::crypto::key_schedule::SECRET_LEN).unwrap_or_default()
     }
 
     /// The id that a server finds the session by; may be empty for a client that has a ticket.
@@ -116,7 +174,8 @@ impl ResumableSession {
     }
 
     /// Writes the session into `buf` and returns the length: [`MAX_RESUMABLE_LEN`] bytes always do. For caches that outlive a
-    /// reboot. How old the session is, is not among it: the cache keeps that beside it.
+    /// reboot. How old the session is, is not among it: the cache keeps that beside it. When its ticket came is, so that a server of
+    /// DTLS 1.3 can be told its age: where the clock begins anew, a strict one does not take the ticket.
     ///
     /// # Errors
     /// [`Error::BufferTooSmall`].
@@ -130,6 +189,8 @@ impl ResumableSession {
             w.u8(self.host.is_some().into())?;
             w.u16(self.host.unwrap_or(0))?;
             w.bytes(&self.ticket_lifetime.to_be_bytes())?;
+            w.bytes(&self.ticket_age_add.to_be_bytes())?;
+            w.u64(self.received.as_millis())?;
             w.vec8(self.session_id.as_bytes())?;
             w.vec8(self.ticket.as_bytes())?;
             w.vec8(self.identity.as_bytes())?;
@@ -157,6 +218,8 @@ impl ResumableSession {
         let has_host = r.u8()? != 0;
         let host = Some(r.u16()?).filter(|_| has_host);
         let ticket_lifetime = u32::from_be_bytes(r.array()?);
+        let ticket_age_add = u32::from_be_bytes(r.array()?);
+        let received = Instant::from_millis(r.u64()?);
         let session_id = TlsSessionId::new(r.vec8()?).ok_or(InvalidMessage::IllegalLength)?;
         let ticket = Ticket::new(r.vec8()?).ok_or(InvalidMessage::IllegalLength)?;
         let identity = Identity::new(r.vec8()?).ok_or(InvalidMessage::IllegalLength)?;
@@ -166,6 +229,8 @@ impl ResumableSession {
             session_id,
             ticket,
             ticket_lifetime,
+            ticket_age_add,
+            received,
             master,
             suite,
             max_fragment_length,

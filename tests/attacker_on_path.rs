@@ -14,7 +14,7 @@ use support::world::{Client, Note, Small, leak, path, path_from, psk};
 use support::{KEY, parse};
 
 const CLIENTS: usize = 3;
-const CONFIG: Config<'static> = Config::new().with_handshake_timeout(Duration::from_secs(10_000));
+const CONFIG: Config<'static> = support::DTLS12.with_handshake_timeout(Duration::from_secs(10_000));
 
 fn identity(client: usize) -> [u8; 3] {
     [b'n', b'o', client as u8]

@@ -12,7 +12,7 @@ use support::raw::RawClient;
 use support::world::{AgainstRaw, Note, Small, World, path, path_from};
 use support::{IDENTITY, KEY, parse};
 
-const ONE_BYTE: Config<'static> = Config::new().with_connection_id(1);
+const ONE_BYTE: Config<'static> = support::DTLS12.with_connection_id(1);
 const MAX_SEQ: u64 = (1 << 48) - 1;
 
 fn elsewhere() -> Path {

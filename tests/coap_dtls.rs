@@ -15,7 +15,7 @@ use support::{Cable, ClientEnd, Repeatable, ServerEnd, World};
 /// Runs `client` against a server until it is done.
 macro_rules! with_server {
     ($world:ident, $cable:ident, |$server:ident| $run:expr, |$client:ident| $request:expr) => {{
-        let config = Config::coap();
+        let config = Config::coap().with_versions(&[dtls_psk::ProtocolVersion::Dtls12]);
         let keys = [Psk::new(b"alice", &[1; 16]).unwrap(), Psk::new(b"bob", &[2; 16]).unwrap()];
         let mut storage = Storage::<1, 2>::new();
         let endpoint = Endpoint::new(&config, &keys, &mut storage, &mut Repeatable(1)).unwrap();

@@ -13,7 +13,8 @@ use support::raw::RawClient;
 use support::world::{AgainstRaw, Note, Small, World, leak, path, path_from, psk};
 use support::{IDENTITY, KEY, parse, seeded};
 
-const ONE_BYTE: Config<'static> = Config::coap().with_connection_id(1);
+const ONE_BYTE: Config<'static> =
+    Config::coap().with_versions(&[dtls_psk::ProtocolVersion::Dtls12]).with_connection_id(1);
 const CHALLENGE: u8 = 0;
 const RESPONSE: u8 = 1;
 
@@ -79,7 +80,10 @@ fn bytes_of_each_flight() {
 #[test]
 fn not_offered_and_not_answered_unless_configured() {
     // A client offers, a server does not know them; and the other way round.
-    for [server_config, client_config] in [[Config::coap(), ONE_BYTE], [ONE_BYTE, Config::coap()]] {
+    for [server_config, client_config] in [
+        [Config::coap().with_versions(&[dtls_psk::ProtocolVersion::Dtls12]), ONE_BYTE],
+        [ONE_BYTE, Config::coap().with_versions(&[dtls_psk::ProtocolVersion::Dtls12])],
+    ] {
         let mut world = Small::with_config(2, server_config);
         let client = world.client_with(client_config, psk(IDENTITY, KEY), path(0));
         world.run_for(Duration::from_secs(1));
@@ -104,7 +108,7 @@ fn every_length_both_roles() {
     for own_len in 0..=MAX_CONNECTION_ID_LEN {
         for peer_len in [0, 1, 2, 20, 254, 255] {
             let id: Vec<u8> = (0..peer_len).map(|at| (at * 37 + own_len) as u8).collect();
-            let config = Config::new().with_connection_id(own_len as u8);
+            let config = support::DTLS12.with_connection_id(own_len as u8);
             let mut world = Small::with_config(3, config);
             let mut raw = RawClient::new(IDENTITY, KEY, 3).with_connection_id(&id);
             world.raw_handshake(path(0), &mut raw);
@@ -182,8 +186,8 @@ fn records_with_the_wrong_id() {
 #[test]
 fn answers_that_a_client_refuses() {
     for (config, extension) in [
-        (Config::new(), (EXT_CONNECTION_ID, vec8(b"id"))),
-        (Config::new(), (EXT_RRC, vec![])),
+        (support::DTLS12, (EXT_CONNECTION_ID, vec8(b"id"))),
+        (support::DTLS12, (EXT_RRC, vec![])),
         (ONE_BYTE, (EXT_CONNECTION_ID, vec![])),
         (ONE_BYTE, (EXT_CONNECTION_ID, b"\x05shrt".to_vec())),
         (ONE_BYTE, (EXT_CONNECTION_ID, b"\x01to long".to_vec())),
@@ -414,7 +418,7 @@ fn challenges_are_answered() {
     assert_eq!(raw.side.open(&answers), [(RETURN_ROUTABILITY_CHECK, b"\x0112345678".to_vec())]);
     assert!(world.hit(path(0), &datagram).is_empty(), "replayed");
 
-    let mut against = AgainstRaw::with_config(13, Config::new().with_connection_id(0));
+    let mut against = AgainstRaw::with_config(13, support::DTLS12.with_connection_id(0));
     against.server = against.server.with_connection_id(b"server");
     against.establish();
     let datagram =
@@ -510,8 +514,8 @@ fn ids_are_unique() {
 #[test]
 fn configurations_that_cannot_be() {
     let refused = Err(Error::InvalidConfig(ConfigField::ConnectionId));
-    assert_eq!(Config::new().with_connection_id(MAX_CONNECTION_ID_LEN as u8 + 1).validate(), refused);
-    assert_eq!(Config::new().with_connection_id(MAX_CONNECTION_ID_LEN as u8).validate(), Ok(()));
+    assert_eq!(support::DTLS12.with_connection_id(MAX_CONNECTION_ID_LEN as u8 + 1).validate(), refused);
+    assert_eq!(support::DTLS12.with_connection_id(MAX_CONNECTION_ID_LEN as u8).validate(), Ok(()));
     // Too short to tell all sessions apart.
     let mut storage = Box::new(Storage::<4, 200>::new());
     let key = psk(IDENTITY, KEY);
@@ -520,7 +524,7 @@ fn configurations_that_cannot_be() {
     let two = ONE_BYTE.with_connection_id(2);
     assert!(Endpoint::new(&two, leak(key), &mut storage, &mut seeded(1)).is_ok());
     // The hello has to fit with them.
-    let tight = Config::coap().with_mtu(Config::MIN_MTU);
+    let tight = Config::coap().with_versions(&[dtls_psk::ProtocolVersion::Dtls12]).with_mtu(Config::MIN_MTU);
     assert_eq!(tight.validate(), Ok(()));
     assert_eq!(tight.with_connection_id(1).validate(), Err(Error::InvalidConfig(ConfigField::Mtu)));
 }

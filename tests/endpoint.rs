@@ -57,7 +57,7 @@ fn many_peers() {
     for n in 0..64_u8 {
         let key = psk(&[n; 3], &[n ^ 0x5A; 32]);
         world.keys.add(key);
-        let client = world.client_with(Config::new(), key, path(n.into()));
+        let client = world.client_with(support::DTLS12, key, path(n.into()));
         world.run_for(SECOND);
         assert!(world.clients[client].is_established());
     }
@@ -229,7 +229,8 @@ fn the_share_of_a_prefix() {
 /// retransmit seldom.
 #[test]
 fn one_address_does_not_keep_its_neighbours_out() {
-    let mut world = World::<2, 64>::with_config(17, Config::coap());
+    let mut world =
+        World::<2, 64>::with_config(17, Config::coap().with_versions(&[dtls_psk::ProtocolVersion::Dtls12]));
     let (mut seed, mut slowest) = (0_u64, Duration::ZERO);
     let mut attack = |world: &mut World<2, 64>| {
         seed += 1;
@@ -242,7 +243,11 @@ fn one_address_does_not_keep_its_neighbours_out() {
         world.run_for(Duration::from_millis(u64::from(honest) * 5));
         world.net.conditions.delay = 5..=u64::from(honest) * 20;
         let there = path_from([203, 0, 113, honest], 5_684);
-        let client = world.client_with(Config::coap(), psk(IDENTITY, KEY), there);
+        let client = world.client_with(
+            Config::coap().with_versions(&[dtls_psk::ProtocolVersion::Dtls12]),
+            psk(IDENTITY, KEY),
+            there,
+        );
         let start = world.now;
         while !world.clients[client].is_established() {
             attack(&mut world);
@@ -438,7 +443,8 @@ fn cookies_run_out() {
 /// hellos with its cookie were lost is not asked for another.
 #[test]
 fn a_cookie_outlives_the_repetitions() {
-    let (mut world, mut lost) = (Small::with_config(11, Config::coap()), 0);
+    let (mut world, mut lost) =
+        (Small::with_config(11, Config::coap().with_versions(&[dtls_psk::ProtocolVersion::Dtls12])), 0);
     world.now = dtls_psk::Instant::from_millis(299_000);
     world.net.attacker = Some(Box::new(move |_, packet| {
         let hello = parse::plain_messages(&packet.bytes).into_iter().next();
@@ -446,7 +452,11 @@ fn a_cookie_outlives_the_repetitions() {
         lost += usize::from(has_cookie);
         if has_cookie && lost <= 3 { Vec::new() } else { vec![packet.clone()] }
     }));
-    let client = world.client_with(Config::coap(), psk(IDENTITY, KEY), path(0));
+    let client = world.client_with(
+        Config::coap().with_versions(&[dtls_psk::ProtocolVersion::Dtls12]),
+        psk(IDENTITY, KEY),
+        path(0),
+    );
     assert!(world.run_until(64 * SECOND, |world| world.clients[client].is_established()));
     let cookies = world.net.trace.iter().filter(|(_, packet)| parse::cookie(&packet.bytes).is_some());
     assert_eq!(cookies.count(), 1);
@@ -455,7 +465,7 @@ fn a_cookie_outlives_the_repetitions() {
 /// A full session pool gives up the session that carried data the longest ago.
 #[test]
 fn a_full_session_pool() {
-    let mut world = World::<2, 4>::with_config(12, Config::new().with_sessions_per_identity(4));
+    let mut world = World::<2, 4>::with_config(12, support::DTLS12.with_sessions_per_identity(4));
     let mut raws: Vec<RawClient> = Vec::new();
     for n in 0..4 {
         raws.push(RawClient::new(IDENTITY, KEY, n as u64));
@@ -495,11 +505,11 @@ fn a_full_session_pool() {
 #[test]
 fn sessions_of_one_identity() {
     for (config, limit) in [
-        (Config::new(), 4),
-        (Config::new().with_sessions_per_identity(1), 1),
-        (Config::new().with_sessions_per_identity(0), 1),
-        (Config::new().with_sessions_per_identity(6), 6),
-        (Config::new().with_sessions_per_identity(usize::MAX), 8),
+        (support::DTLS12, 4),
+        (support::DTLS12.with_sessions_per_identity(1), 1),
+        (support::DTLS12.with_sessions_per_identity(0), 1),
+        (support::DTLS12.with_sessions_per_identity(6), 6),
+        (support::DTLS12.with_sessions_per_identity(usize::MAX), 8),
     ] {
         let mut world = World::<2, 8>::with_config(13, config);
         world.keys.add(psk(b"quiet", b"another key"));
@@ -565,7 +575,7 @@ fn revoke() {
     other.take_last_flight(&last);
     world.assert_raw_data_flows(path(5), &mut other);
     world.assert_raw_data_flows(path(2), &mut good);
-    let again = world.client_with(Config::new(), psk(b"bad", b"the key of the bad one"), path(6));
+    let again = world.client_with(support::DTLS12, psk(b"bad", b"the key of the bad one"), path(6));
     world.run_for(61 * SECOND);
     assert!(!world.clients[again].is_established());
     // Nobody is revoked twice, and nobody else by a prefix of a name.
@@ -737,7 +747,7 @@ fn keys_are_wiped_where_they_lie() {
     let ends = of_sessions.into_iter().map(|end| (true, Some(end)));
     let ends = ends.chain(of_handshakes.into_iter().map(|end| (false, Some(end))));
     for (n, (establish, end)) in ends.chain([(true, None), (false, None)]).enumerate() {
-        let (config, keys) = (Config::new(), psk(IDENTITY, KEY));
+        let (config, keys) = (support::DTLS12, psk(IDENTITY, KEY));
         let mut storage = Box::new(Storage::<2, 2>::new());
         let (at, len) = (std::ptr::from_ref(&*storage).expose_provenance() as u64, size_of_val(&*storage));
         let lie_there = |raw: &RawClient| {
@@ -776,7 +786,7 @@ fn keys_are_wiped_where_they_lie() {
 /// What storage held before is gone with the endpoint that used it.
 #[test]
 fn storage_is_used_again() {
-    let config = Config::new();
+    let config = support::DTLS12;
     let keys = psk(IDENTITY, KEY);
     let mut storage = Storage::<2, 2>::new();
     let mut rng = seeded(15);

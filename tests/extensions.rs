@@ -65,7 +65,7 @@ fn a_server_does_what_clients_ask_for() {
         assert_eq!(longest(&mut world, &mut raw), [effective, 16_384]);
     }
     // With a limit of its own, and both asked for: the newer extension alone is answered (RFC 8449 §5).
-    let mut world = Small::with_config(1, Config::new().with_record_size_limit(100));
+    let mut world = Small::with_config(1, support::DTLS12.with_record_size_limit(100));
     let mut raw = raw_client(&[(EXT_MAX_FRAGMENT_LENGTH, vec![1]), (EXT_RECORD_SIZE_LIMIT, vec![3, 232])]);
     world.raw_handshake(path(0), &mut raw);
     assert_eq!(raw.server_extension_types(), [EXT_RENEGOTIATION_INFO, EXT_EMS, EXT_RECORD_SIZE_LIMIT]);
@@ -89,7 +89,7 @@ fn sizes_that_are_none() {
         assert_eq!(world.server.stats().dropped, 1);
 
         let both =
-            Config::new().with_max_fragment_length(MaxFragmentLength::Bytes512).with_record_size_limit(512);
+            support::DTLS12.with_max_fragment_length(MaxFragmentLength::Bytes512).with_record_size_limit(512);
         let mut against = AgainstRaw::with_config(2, both);
         against.server.hello.extensions.as_mut().unwrap().push(extension);
         against.hello();
@@ -103,8 +103,8 @@ fn sizes_that_are_none() {
 /// What a client makes of the answers.
 #[test]
 fn a_client_asks_for_short_records() {
-    let length = Config::new().with_max_fragment_length(MaxFragmentLength::Bytes1024);
-    let limit = Config::new().with_record_size_limit(300);
+    let length = support::DTLS12.with_max_fragment_length(MaxFragmentLength::Bytes1024);
+    let limit = support::DTLS12.with_record_size_limit(300);
     let both = length.with_record_size_limit(300);
     let (mfl, rsl) = (EXT_MAX_FRAGMENT_LENGTH, EXT_RECORD_SIZE_LIMIT);
     // What the server answers, and how long a payload the client sends and takes then.
@@ -120,8 +120,8 @@ fn a_client_asks_for_short_records() {
         (both, vec![(mfl, vec![2]), (rsl, vec![0, 200])], Err(AlertDescription::ILLEGAL_PARAMETER)),
         (length, vec![(rsl, vec![0, 200])], Err(AlertDescription::UNSUPPORTED_EXTENSION)),
         (limit, vec![(mfl, vec![2])], Err(AlertDescription::UNSUPPORTED_EXTENSION)),
-        (Config::new(), vec![(rsl, vec![0, 200])], Err(AlertDescription::UNSUPPORTED_EXTENSION)),
-        (Config::new(), vec![(EXT_SERVER_NAME, vec![])], Err(AlertDescription::UNSUPPORTED_EXTENSION)),
+        (support::DTLS12, vec![(rsl, vec![0, 200])], Err(AlertDescription::UNSUPPORTED_EXTENSION)),
+        (support::DTLS12, vec![(EXT_SERVER_NAME, vec![])], Err(AlertDescription::UNSUPPORTED_EXTENSION)),
     ] {
         let mut against = AgainstRaw::with_config(3, config);
         against.server.hello.extensions.as_mut().unwrap().extend_from_slice(&answer);
@@ -182,13 +182,13 @@ fn server_names_choose_among_keys() {
         (None, b"key of the north", false),
     ] {
         let mut world = Small::with_store(4, &Sites);
-        let config = name.map_or(Config::new(), |name| Config::new().with_server_name(name));
+        let config = name.map_or(support::DTLS12, |name| support::DTLS12.with_server_name(name));
         let client = world.client_with(config, psk(b"client1", key), path(0));
         world.run_for(Duration::from_secs(61));
         assert_eq!(world.clients[client].is_established(), works, "{name:?}");
     }
     let mut world = Small::with_store(4, &Sites);
-    let config = Config::new().with_server_name("west.example");
+    let config = support::DTLS12.with_server_name("west.example");
     let client = world.client_with(config, psk(b"client1", KEY), path(0));
     world.run_for(Duration::from_secs(61));
     let expected = Error::AlertReceived(AlertDescription::UNRECOGNIZED_NAME);
@@ -233,7 +233,8 @@ fn server_names_on_the_wire() {
         assert!(world.hit(path(1), &hello).is_empty(), "{bad:?}");
     }
     // What our client writes.
-    let config = Config::coap().with_server_name("north.example");
+    let config =
+        Config::coap().with_versions(&[dtls_psk::ProtocolVersion::Dtls12]).with_server_name("north.example");
     let mut against = AgainstRaw::with_config(5, config);
     let hello = against.client.transmit();
     assert_eq!(hello[0].len(), 75 + 9 + "north.example".len());
@@ -245,6 +246,7 @@ fn server_names_on_the_wire() {
 #[test]
 fn bytes_of_everything() {
     let config = Config::coap()
+        .with_versions(&[dtls_psk::ProtocolVersion::Dtls12])
         .with_server_name("0123456789")
         .with_max_fragment_length(MaxFragmentLength::Bytes512)
         .with_record_size_limit(512);
@@ -252,7 +254,7 @@ fn bytes_of_everything() {
     assert_eq!(against.client.transmit()[0].len(), 75 + 19 + 5 + 6);
 
     let name: &'static str = leak("n".repeat(128));
-    let longest = Config::new().with_server_name(name).with_record_size_limit(64).with_mtu(65_535);
+    let longest = support::DTLS12.with_server_name(name).with_record_size_limit(64).with_mtu(65_535);
     let mut against = AgainstRaw::with_config(6, longest);
     against.hello();
     let request = against.server.hello_verify_request(DTLS12, &[3; 255]);
@@ -270,13 +272,19 @@ fn configurations_that_cannot_be() {
         assert_eq!(config.validate(), Err(Error::InvalidConfig(field)), "{field}");
     };
     for name in ["", leak("n".repeat(129)).as_str(), "ä"] {
-        refused(Config::new().with_server_name(name), ConfigField::ServerName);
+        refused(support::DTLS12.with_server_name(name), ConfigField::ServerName);
     }
     for limit in [0, 63, 16_385, u16::MAX] {
-        refused(Config::new().with_record_size_limit(limit), ConfigField::RecordSizeLimit);
+        refused(support::DTLS12.with_record_size_limit(limit), ConfigField::RecordSizeLimit);
     }
     for limit in [0, 1] {
-        refused(Config::new().with_ccm_8_forgery_limit(limit), ConfigField::Ccm8ForgeryLimit);
+        refused(support::DTLS12.with_ccm_8_forgery_limit(limit), ConfigField::Ccm8ForgeryLimit);
     }
-    refused(Config::coap().with_mtu(Config::MIN_MTU).with_server_name("a"), ConfigField::Mtu);
+    refused(
+        Config::coap()
+            .with_versions(&[dtls_psk::ProtocolVersion::Dtls12])
+            .with_mtu(Config::MIN_MTU)
+            .with_server_name("a"),
+        ConfigField::Mtu,
+    );
 }

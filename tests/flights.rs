@@ -15,7 +15,7 @@ use support::world::{AgainstRaw, Note, Small, path, psk};
 use support::{IDENTITY, KEY, seeded};
 
 const SECOND: Duration = Duration::from_secs(1);
-const LONG: Config<'static> = Config::new().with_handshake_timeout(Duration::from_secs(300));
+const LONG: Config<'static> = support::DTLS12.with_handshake_timeout(Duration::from_secs(300));
 
 /// 1 s, 2 s, 4 s up to 60 s between two transmissions (RFC 6347 §4.2.4.1), up to the deadline of 300 s.
 const TIMES: [u64; 9] = [1, 3, 7, 15, 31, 63, 123, 183, 243];
@@ -123,7 +123,9 @@ fn a_servers_flight_is_sent_again_as_it_was() {
 /// The configured times, and not others.
 #[test]
 fn the_timers_are_configurable() {
-    let config = Config::coap().with_retransmission(9 * SECOND, 20 * SECOND);
+    let config = Config::coap()
+        .with_versions(&[dtls_psk::ProtocolVersion::Dtls12])
+        .with_retransmission(9 * SECOND, 20 * SECOND);
     let mut against = AgainstRaw::with_config(4, config);
     let start = against.now;
     against.client.transmit();
@@ -388,7 +390,7 @@ fn every_small_mtu() {
     const HINT: &[u8] = &[b'h'; 128];
     for mtu in (Config::MIN_MTU..Config::MIN_MTU + 40).chain([200, 256, 512]) {
         let config =
-            Config::new().with_suites(&[CipherSuite::Aes128Ccm]).with_mtu(mtu).with_identity_hint(HINT);
+            support::DTLS12.with_suites(&[CipherSuite::Aes128Ccm]).with_mtu(mtu).with_identity_hint(HINT);
         let mut world = Small::with_config(9, config);
         world.keys.add(psk(&identity, KEY));
         world.net.conditions.mtu = mtu;
@@ -410,7 +412,7 @@ fn every_small_mtu() {
         against.assert_data_flows();
     }
     // What is cut was cut.
-    let config = Config::new().with_suites(&[CipherSuite::Aes128Ccm8]).with_mtu(Config::MIN_MTU);
+    let config = support::DTLS12.with_suites(&[CipherSuite::Aes128Ccm8]).with_mtu(Config::MIN_MTU);
     let mut world = Small::with_config(9, config.with_identity_hint(HINT));
     let mut raw = RawClient::new(IDENTITY, KEY, 9);
     let hello = raw.hello();
@@ -427,7 +429,7 @@ fn every_small_mtu() {
 #[test]
 fn a_hello_with_a_long_cookie_is_never_cut() {
     for len in [0, 1, 32, 33, 254, 255] {
-        let config = Config::new().with_suites(&[CipherSuite::Aes128Ccm8]).with_mtu(Config::MIN_MTU);
+        let config = support::DTLS12.with_suites(&[CipherSuite::Aes128Ccm8]).with_mtu(Config::MIN_MTU);
         let mut against = AgainstRaw::with_config(10, config);
         against.hello();
         let cookie = vec![0xC0; len];
@@ -560,7 +562,7 @@ type Poll<'a> = &'a mut dyn FnMut(&mut [u8]) -> Result<Option<usize>, Error>;
 /// A buffer that is too small loses nothing: the error says how much would do, and that much does.
 #[test]
 fn a_buffer_that_is_too_small_loses_nothing() {
-    let mut world = Small::with_config(12, Config::new().with_identity_hint(b"hint"));
+    let mut world = Small::with_config(12, support::DTLS12.with_identity_hint(b"hint"));
     let client = world.client();
     let transmit = |poll: Poll<'_>| {
         let mut sent = Vec::new();
@@ -650,7 +652,7 @@ fn an_alert_waits_for_room() {
 /// Reassembled flights have one ChangeCipherSpec and one Finished behind one ClientKeyExchange, whatever the MTU.
 #[test]
 fn the_clients_flight_is_in_order() {
-    let config = Config::new().with_suites(&[CipherSuite::Aes128Ccm8]).with_mtu(Config::MIN_MTU);
+    let config = support::DTLS12.with_suites(&[CipherSuite::Aes128Ccm8]).with_mtu(Config::MIN_MTU);
     let mut against = AgainstRaw::with_config(14, config);
     against.hello();
     let flight = against.server.flight(None);

@@ -21,7 +21,7 @@ const CITIZENS: usize = 40;
 const ATTACKS: usize = 10_000;
 
 /// Retransmission after 9 s, on both sides.
-const CONFIG: Config<'static> = Config::coap();
+const CONFIG: Config<'static> = Config::coap().with_versions(&[dtls_psk::ProtocolVersion::Dtls12]);
 /// Handshake slots.
 const SLOTS: usize = 64;
 const TICK: Duration = Duration::from_millis(1);

@@ -11,7 +11,7 @@ use support::net::{Conditions, Counts};
 use support::world::{Note, Small, World, path, psk};
 use support::{IDENTITY, KEY, seeded};
 
-const PATIENT: Config<'static> = Config::new().with_handshake_timeout(Duration::from_secs(100_000));
+const PATIENT: Config<'static> = support::DTLS12.with_handshake_timeout(Duration::from_secs(100_000));
 
 /// One association over a bad network: handshake, then data both ways. How long the handshake took, what the network did
 /// meanwhile, and how many flights were sent again in all.

@@ -16,7 +16,7 @@ use support::raw::RawClient;
 use support::world::{Client, Note, Small, leak, path, path_from, psk};
 use support::{IDENTITY, KEY, seeded};
 
-const ONE_BYTE: Config<'static> = Config::new().with_connection_id(1);
+const ONE_BYTE: Config<'static> = support::DTLS12.with_connection_id(1);
 const CLIENTS: usize = 5;
 
 fn identity(client: usize) -> [u8; 3] {
@@ -264,7 +264,7 @@ fn the_application_finds_peers_that_move() {
 fn clients_without_connection_ids_begin_anew() {
     let (mut again, mut rebound) = (0, 0);
     for seed in 0..30 {
-        let config = Config::new().with_handshake_timeout(Duration::from_secs(10));
+        let config = support::DTLS12.with_handshake_timeout(Duration::from_secs(10));
         let mut town = Town::in_motion(seed, config, 0.1);
         let mut rng = seeded(seed);
         let mut unanswered = [0; CLIENTS];
@@ -313,7 +313,7 @@ fn ask_or_reconnect(town: &mut Town, client: usize, unanswered: &mut u8, rng: &m
 #[test]
 fn in_the_middle_of_a_handshake() {
     println!("                  loss  first try  moved by then  tries at most");
-    for (name, config) in [("no connection ID", Config::new()), ("connection IDs", ONE_BYTE)] {
+    for (name, config) in [("no connection ID", support::DTLS12), ("connection IDs", ONE_BYTE)] {
         for loss in [0.0, 0.2] {
             let config = config.with_handshake_timeout(Duration::from_secs(20));
             let (mut first_tries, mut moved, mut most) = (0, 0, 0);

@@ -89,17 +89,25 @@ fn record_sizes() {
     assert_eq!(longest(&mut world, 1), 200);
 
     // And the client's side of it: what it has with the server, what it asks for next, whether it resumes, with what.
-    let asks = |length| Config::coap().with_max_fragment_length(length);
+    let asks = |length| {
+        Config::coap().with_versions(&[dtls_psk::ProtocolVersion::Dtls12]).with_max_fragment_length(length)
+    };
     let (short, longer) = (MaxFragmentLength::Bytes512, MaxFragmentLength::Bytes1024);
     for (agreed, config, resumes, repeated, expected) in [
         (Some(longer), asks(longer), true, None, 1_024),
         (Some(longer), asks(longer), true, Some(length(2)), 1_024),
         (None, asks(longer), true, None, 16_384),
         (Some(longer), asks(short), false, None, 16_384),
-        (Some(longer), Config::coap(), false, None, 16_384),
+        (
+            Some(longer),
+            Config::coap().with_versions(&[dtls_psk::ProtocolVersion::Dtls12]),
+            false,
+            None,
+            16_384,
+        ),
         (
             None,
-            Config::coap().with_record_size_limit(300),
+            Config::coap().with_versions(&[dtls_psk::ProtocolVersion::Dtls12]).with_record_size_limit(300),
             true,
             Some((EXT_RECORD_SIZE_LIMIT, vec![0, 200])),
             200,

@@ -185,7 +185,7 @@ fn the_extended_master_secret() {
         (vec![(EXT_EMS, vec![]), (EXT_EMS, vec![])], CCM_8, 50),
     ] {
         let cache = cache();
-        let config = Config::new().with_resumption(cache);
+        let config = support::DTLS12.with_resumption(cache);
         let mut against = kept_by_client(config, b"id of it");
         let mut again = AgainstRaw::with_config(11, config);
         again.hello();
@@ -395,7 +395,8 @@ fn off_by_default() {
     let mut raw = asking_for(&[1; 32], 24);
     let flight = ask(&mut world, &mut raw, 0);
     assert_eq!(RawClient::session_id_of(&flight), Vec::<u8>::new());
-    let mut against = AgainstRaw::with_config(24, Config::coap());
+    let mut against =
+        AgainstRaw::with_config(24, Config::coap().with_versions(&[dtls_psk::ProtocolVersion::Dtls12]));
     let hello = against.client.transmit();
     assert_eq!(hello[0].len(), 75);
     // A server that names its session all the same, or announces a ticket that nobody asked for.
@@ -404,7 +405,8 @@ fn off_by_default() {
     let flight = against.server.flight(None);
     let answer = against.hit(&flight);
     against.server.take_key_flight(&answer);
-    let mut against = AgainstRaw::with_config(25, Config::coap());
+    let mut against =
+        AgainstRaw::with_config(25, Config::coap().with_versions(&[dtls_psk::ProtocolVersion::Dtls12]));
     against.server.hello.extensions.as_mut().unwrap().push((EXT_SESSION_TICKET, vec![]));
     against.hello();
     let flight = against.server.flight(None);

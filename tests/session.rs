@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use dtls_psk::{AeadAlgorithm, AlertDescription, CipherSuite, Config, Error, RECORD_PREFIX};
+use dtls_psk::{AeadAlgorithm, AlertDescription, Error, RECORD_PREFIX};
 
 use support::craft::*;
 use support::parse;
@@ -14,8 +14,8 @@ use support::{IDENTITY, KEY};
 
 #[test]
 fn data_of_every_length_both_ways() {
-    for suite in CipherSuite::ALL {
-        let mut world = Small::with_config(1, Config::new().with_suites(std::slice::from_ref(suite)));
+    for suite in support::suites12() {
+        let mut world = Small::with_config(1, support::DTLS12.with_suites(std::slice::from_ref(suite)));
         let client = world.established();
         let mut buf = vec![0; 20_000];
         for len in (0..70).chain([1_000, 16_383, 16_384]) {
@@ -382,7 +382,7 @@ fn the_replay_window() {
 fn connecting_again_after_closing() {
     let mut world = Small::new(15);
     for round in 0..20 {
-        let client = world.client_with(Config::new(), psk(IDENTITY, KEY), path(0));
+        let client = world.client_with(support::DTLS12, psk(IDENTITY, KEY), path(0));
         world.run_for(Duration::from_secs(1));
         assert!(world.clients[client].is_established(), "round {round}");
         world.assert_data_flows(client);
@@ -430,7 +430,7 @@ impl dtls_psk::CryptoProvider for Unplugged {
 fn a_failing_crypto_provider() {
     let plug: &'static Unplugged = support::world::leak(Unplugged(false.into()));
     let unplugged = |yes: bool| plug.0.store(yes, std::sync::atomic::Ordering::Relaxed);
-    let mut world = support::world::World::<1, 1>::with_config(16, Config::new().with_crypto(plug));
+    let mut world = support::world::World::<1, 1>::with_config(16, support::DTLS12.with_crypto(plug));
     let mut raw = RawClient::new(IDENTITY, KEY, 16);
     world.raw_handshake(path(0), &mut raw);
     unplugged(true);

@@ -19,7 +19,7 @@ use support::{IDENTITY, KEY};
 fn the_cache() {
     let (servers, clients) = (cache(), leak(MemoryCache::<1>::with_lifetime(Duration::from_secs(100))));
     let mut world = Small::with_config(22, with(servers));
-    let config = Config::coap().with_resumption(clients);
+    let config = Config::coap().with_versions(&[dtls_psk::ProtocolVersion::Dtls12]).with_resumption(clients);
     let mut resumed = Vec::new();
     for (at, pause) in [0, 99, 101, 0].into_iter().enumerate() {
         world.run_for(Duration::from_secs(pause));
@@ -158,7 +158,10 @@ impl SessionCache for Moody {
 fn caches_that_fail() {
     for (lends, by_client) in [0, 1, 2, 3].into_iter().flat_map(|lends| [(lends, true), (lends, false)]) {
         let moody: &'static Moody = leak(Moody::default());
-        let (failing, good) = (Config::coap().with_resumption(moody), with(cache()));
+        let (failing, good) = (
+            Config::coap().with_versions(&[dtls_psk::ProtocolVersion::Dtls12]).with_resumption(moody),
+            with(cache()),
+        );
         let (of_server, config) = if by_client { (good, failing) } else { (failing, good) };
         let mut world = Small::with_config(55, of_server.with_sessions_per_identity(8));
         for at in 0..6 {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant as StdInstant};
 use dtls_psk::nal::Error;
 use dtls_psk::nal::asynch::{Client, Server};
 use dtls_psk::{
-    Clock, Config, EmbassyTimer, Endpoint, Error as Dtls, Instant, PeerLookup, Psk, StdClock, Storage, Timer,
+    Clock, EmbassyTimer, Endpoint, Error as Dtls, Instant, PeerLookup, Psk, StdClock, Storage, Timer,
     TokioTimer,
 };
 use embassy_futures::select::{Either, select};
@@ -21,7 +21,7 @@ use shell_support::{CONFIG, Socket, World, address, client1};
 
 /// A server and two clients over loopback, one with IPv4 and one with IPv6.
 async fn exchange_over_loopback(timer: impl Timer + Copy) {
-    let config = Config::default();
+    let config = shell_support::DTLS12;
     let keys = [client1(), Psk::new(b"client2", b"another key").unwrap()];
     let stack = std_embedded_nal_async::Stack::default();
     for (key, host) in keys.iter().zip(["127.0.0.1:0", "[::1]:0"]) {

@@ -12,7 +12,7 @@ use embedded_nal::{UdpClientStack as _, UdpFullStack as _};
 use embedded_nal_async::{ConnectedUdp as _, UnconnectedUdp as _};
 use shell_support::*;
 
-const CONFIG: Config<'static> = Config::new().with_connection_id(1);
+const CONFIG: Config<'static> = shell_support::DTLS12.with_connection_id(1);
 const SEAL: ImageSeal<'static> = ImageSeal { key: &[0x11; 16], counter: 3 };
 
 fn server_address() -> SocketAddr {

@@ -82,7 +82,7 @@ fn message_of_ticket(seq: u16, ticket: &[u8]) -> Vec<u8> {
 #[test]
 fn a_hello_is_never_too_long() {
     let cache = cache();
-    let roomy = Config::coap().with_resumption(cache);
+    let roomy = Config::coap().with_versions(&[dtls_psk::ProtocolVersion::Dtls12]).with_resumption(cache);
     let mut against = AgainstRaw::with_config(15, roomy);
     against.hello();
     against.server.hello.extensions.as_mut().unwrap().push((EXT_SESSION_TICKET, vec![]));
@@ -119,7 +119,8 @@ fn given(config: Config<'static>, id: &[u8], ticket: &[u8]) -> AgainstRaw {
 
 /// The id and the ticket that a client offers, and the client.
 fn offered(config: Config<'static>, after: Duration) -> (Vec<u8>, Vec<u8>, AgainstRaw) {
-    let mut again = AgainstRaw::with_config(61, Config::coap());
+    let mut again =
+        AgainstRaw::with_config(61, Config::coap().with_versions(&[dtls_psk::ProtocolVersion::Dtls12]));
     again.now = again.now + after;
     again.client = Client::new(leak(config), psk(IDENTITY, KEY), path(0), &mut seeded(61), again.now);
     let hello = again.client.transmit();
@@ -157,7 +158,7 @@ fn a_ticket_and_an_id() {
 #[test]
 fn tickets_grow_old() {
     let lasting = leak(MemoryCache::<1>::with_lifetime(Duration::from_secs(100)));
-    let config = Config::coap().with_resumption(lasting);
+    let config = Config::coap().with_versions(&[dtls_psk::ProtocolVersion::Dtls12]).with_resumption(lasting);
     let master = given(config, b"", &[1; 40]).server.side.master;
     for (after, ticket) in [(59, vec![1; 40]), (60, vec![])] {
         assert_eq!(offered(config, Duration::from_secs(after)).1, ticket);

@@ -6,9 +6,11 @@ use std::net::UdpSocket;
 use std::path::Path;
 use std::sync::Mutex;
 
-use dtls_psk::{CipherSuite, Config, KeyLog};
+use clap::ValueEnum;
+use dtls_psk::{CipherSuite, Config, KeyLog, ProtocolVersion};
 
 /// Sends the library's log to stderr: what a user wants to know, or with `verbose` every message of every handshake.
+#[allow(dead_code, reason = "the quickstart says by itself what happens")]
 pub fn log_to_stderr(quiet: log::LevelFilter, verbose: bool) {
     let level = if verbose { log::LevelFilter::Debug } else { quiet };
     env_logger::Builder::new()
@@ -17,7 +19,32 @@ pub fn log_to_stderr(quiet: log::LevelFilter, verbose: bool) {
         .init();
 }
 
+/// Which versions of DTLS to speak.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Dtls {
+    /// DTLS 1.2 alone
+    #[value(name = "1.2")]
+    Only12,
+    /// DTLS 1.3 alone
+    #[value(name = "1.3")]
+    Only13,
+    /// The newest that both sides know
+    #[value(name = "any")]
+    Any,
+}
+
+impl Dtls {
+    pub fn versions(self) -> &'static [ProtocolVersion] {
+        match self {
+            Self::Only12 => &[ProtocolVersion::Dtls12],
+            Self::Only13 => &[ProtocolVersion::Dtls13],
+            Self::Any => ProtocolVersion::ALL,
+        }
+    }
+}
+
 /// A cipher suite by its IANA name.
+#[allow(dead_code, reason = "the quickstart takes all of them")]
 pub fn parse_suite(name: &str) -> Result<CipherSuite, String> {
     let known = || CipherSuite::ALL.iter().map(|suite| suite.name()).collect::<Vec<_>>().join(", ");
     CipherSuite::ALL
@@ -28,10 +55,12 @@ pub fn parse_suite(name: &str) -> Result<CipherSuite, String> {
 }
 
 /// The key log in the NSS format, which Wireshark reads.
+#[allow(dead_code, reason = "the quickstart has none")]
 pub struct KeyLogFile(Mutex<File>);
 
 impl KeyLogFile {
     /// Appends to the file at `path`.
+    #[allow(dead_code, reason = "the quickstart has none")]
     pub fn open(path: &Path) -> Result<Self, String> {
         let file = File::options().create(true).append(true).open(path);
         file.map(|file| Self(Mutex::new(file)))
@@ -50,9 +79,10 @@ impl KeyLog for KeyLogFile {
     }
 }
 
-/// The default configuration with the suites and the key log that the arguments ask for.
-pub fn config<'a>(suites: &'a [CipherSuite], keylog: Option<&'a KeyLogFile>) -> Config<'a> {
-    let mut config = Config::default();
+/// The default configuration with the versions, the suites and the key log that the arguments ask for.
+#[allow(dead_code, reason = "the quickstart has fewer arguments")]
+pub fn config<'a>(dtls: Dtls, suites: &'a [CipherSuite], keylog: Option<&'a KeyLogFile>) -> Config<'a> {
+    let mut config = Config::default().with_versions(dtls.versions());
     if !suites.is_empty() {
         config = config.with_suites(suites);
     }

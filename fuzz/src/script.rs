@@ -5,7 +5,7 @@
 /// How the world is set up, from the script's first byte.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Setup {
-    /// 0 for every suite, else the plain PSK suite at that place of the list.
+    /// 0 for every suite of DTLS 1.2, else the plain PSK suite at that place of the list.
     pub suites: u8,
     /// The server sends an identity hint.
     pub hint: bool,

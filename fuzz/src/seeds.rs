@@ -13,11 +13,15 @@ const RECORDINGS: [&str; 4] = [
     include_str!("../../tests/vectors/gnutls_ccm_8_without_ems.txt"),
 ];
 
+/// The messages of RFC 8448, a line each.
+const TLS13_MESSAGES: &str = include_str!("../../tests/vectors/tls13_messages.txt");
+
 const CHANGE_CIPHER_SPEC: u8 = 20;
 const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
 const APPLICATION_DATA: u8 = 23;
 const TLS12_CID: u8 = 25;
+const ACK: u8 = 26;
 
 const CLIENT_HELLO: u8 = 1;
 const SERVER_HELLO: u8 = 2;
@@ -159,6 +163,113 @@ fn messages() -> Vec<Seed> {
     with_id.splice(11..11, *b"id");
     seeds.push(records("connection-id", 2, [with_id.clone(), with_id.clone()].concat()));
     seeds.push(records("connection-id-unexpected", 0, with_id));
+    seeds.extend(messages13());
+    seeds
+}
+
+/// Bytes behind their length in one byte, or in two.
+fn vec8(bytes: &[u8]) -> Vec<u8> {
+    [&[u8::try_from(bytes.len()).expect("it fits")], bytes].concat()
+}
+
+fn vec16(bytes: &[u8]) -> Vec<u8> {
+    [&u16::try_from(bytes.len()).expect("it fits").to_be_bytes()[..], bytes].concat()
+}
+
+/// A record with a unified header of this form: its C, S, L and E bits.
+fn unified(form: u8, connection_id: &[u8], ciphertext: usize) -> Vec<u8> {
+    let mut out = vec![0b0010_0000 | form];
+    out.extend(connection_id);
+    out.extend(&[0xA5, 0x5A][..if form & 8 == 0 { 1 } else { 2 }]);
+    if form & 4 != 0 {
+        out.extend((ciphertext as u16).to_be_bytes());
+    }
+    out.extend(vec![0xC7; ciphertext]);
+    out
+}
+
+/// What DTLS 1.3 alone knows: records, messages, and what is inside of extensions.
+fn messages13() -> Vec<Seed> {
+    let mut seeds = records13();
+    let mut one = |name: &str, bytes| seeds.push(("handshake", name.to_string(), bytes));
+    for line in TLS13_MESSAGES.lines() {
+        let Some((name, bytes)) = line.split_once(' ').filter(|(name, _)| *name != "#") else { continue };
+        let mut body = unhex(bytes)[4..].to_vec();
+        let msg_type = unhex(bytes)[0];
+        if msg_type == CLIENT_HELLO {
+            // The old cookie, behind an empty session id.
+            body.insert(2 + 32 + 1, 0);
+        }
+        one(&format!("tls13-{name}"), body.clone());
+        one(&format!("tls13-{name}-message"), message(msg_type, 1, &body));
+    }
+    one("finished-of-dtls13", vec![7; 32]);
+    one("key-update", vec![1]);
+    one("key-update-odd", vec![2]);
+    one("ack", vec16(&[[0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 9]; 3].concat()));
+    one("ack-of-nothing", vec16(&[]));
+    one("ack-cut", vec16(&[0; 24]));
+    let ids = vec16(&[vec8(b"id"), vec8(b""), vec8(b"another")].concat());
+    one("new-connection-ids", [&ids[..], &[1]].concat());
+    one("new-connection-ids-of-odd-use", [&ids[..], &[2]].concat());
+    one("imported-identity", [vec16(b"client1"), vec16(b"lamp"), vec![0xFE, 0xFC, 0, 1]].concat());
+    one("selected-version", vec![0xFE, 0xFC]);
+    one("versions", vec8(&[0xFE, 0xFC, 0xFE, 0xFD]));
+    one("versions-and-a-half", vec8(&[0xFE, 0xFC, 0xFE]));
+    let share = |group: u8| [vec![0, group], vec16(&[9; 32])].concat();
+    one("key-share", share(29));
+    one("key-shares", vec16(&[share(23), share(29)].concat()));
+    one("key-shares-of-one-group", vec16(&[share(29), share(29)].concat()));
+    one("key-share-without-a-key", vec16(&[0, 29, 0, 0]));
+    let key = |identity: &[u8]| [vec16(identity), vec![0; 4]].concat();
+    let binder = vec8(&[5; 32]);
+    let psks =
+        |keys: &[Vec<u8>], binders: &[Vec<u8>]| [vec16(&keys.concat()), vec16(&binders.concat())].concat();
+    let two = [key(b"client1"), key(b"\0")];
+    one("psk", psks(&two[..1], std::slice::from_ref(&binder)));
+    one("psks", psks(&two, &[binder.clone(), binder.clone()]));
+    one("psks-with-long-binder", psks(&two, &[vec8(&[5; 48]), binder.clone()]));
+    one("psks-without-a-binder", psks(&two, std::slice::from_ref(&binder)));
+    one("psk-with-two-binders", psks(&two[..1], &[binder.clone(), binder.clone()]));
+    one("psk-with-short-binder", psks(&two[..1], &[vec8(&[5; 31])]));
+    one("psk-without-identity", psks(&[key(b"")], std::slice::from_ref(&binder)));
+    // In the block of an EncryptedExtensions, and at the end of a hello: the key is not the last one.
+    let extension = |number: u8, data: &[u8]| [vec![0, number], vec16(data)].concat();
+    let not_last = vec16(
+        &[
+            extension(43, &vec8(&[0xFE, 0xFC])),
+            extension(41, &psks(&two[..1], &[binder])),
+            extension(44, &vec16(b"cookie")),
+            extension(45, &vec8(&[1, 0])),
+            extension(51, &vec16(&share(29))),
+        ]
+        .concat(),
+    );
+    one("psk-not-last", not_last.clone());
+    one("psk-not-last-of-hello", [hello([0, 4]), not_last].concat());
+    one("no-extensions", vec16(&[]));
+    one("extension-twice", vec16(&[extension(51, &[0, 0]), extension(51, &[0, 0])].concat()));
+    seeds
+}
+
+fn records13() -> Vec<Seed> {
+    // The forms with a length, as many as there are, and then one without.
+    let with_lengths = (0..32u8).filter(|form| form & 4 != 0);
+    let mut every = record(HANDSHAKE, 0, 0, &[1; 9]);
+    for form in with_lengths {
+        every.extend(unified(form, if form & 16 == 0 { b"" } else { b"id" }, 16));
+    }
+    let mut seeds = Vec::new();
+    for form in [0, 8, 16, 24] {
+        let last = unified(form | 3, if form & 16 == 0 { b"" } else { b"id" }, 20);
+        seeds.push(records(&format!("unified-{form}"), 2, [every.clone(), last].concat()));
+    }
+    let short = [unified(0b0_1110, b"", 15), unified(0b0_1110, b"", 16), unified(0b0_1010, b"", 15)];
+    seeds.push(records("unified-short", 0, short.concat()));
+    seeds.push(records("unified-id-unexpected", 0, unified(0b1_1110, b"id", 16)));
+    seeds.push(records("unified-beyond-the-end", 0, unified(0b0_1110, b"", 40)[..30].to_vec()));
+    seeds.push(records("unified-header-alone", 2, unified(0b1_1110, b"id", 0)[..5].to_vec()));
+    seeds.push(records("ack-in-the-clear", 0, record(ACK, 0, 3, &vec16(&[0; 16]))));
     seeds
 }
 

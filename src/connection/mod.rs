@@ -1,6 +1,8 @@
 //! One association, sans-I/O: a client's, from its first hello to its last record.
 
 mod image;
+#[cfg(feature = "dtls13")]
+mod post_handshake;
 mod session;
 
 pub(crate) use image::Role;
@@ -21,7 +23,7 @@ use crate::peer::{Peer, SessionId};
 use crate::psk::{Psk, PskStore};
 use crate::stats::Stats;
 use crate::time::Instant;
-use crate::wire::record::{RecordHeader, Split, split_first};
+use crate::wire::record::{Header, Split, split_first};
 
 /// What a datagram brought, or what became of the association.
 #[derive(Debug)]
@@ -127,7 +129,8 @@ impl<'a> Connection<'a> {
     /// Starts a handshake with the server that will get the datagrams.
     ///
     /// # Errors
-    /// [`Error::InvalidConfig`]; [`Error::RandomFailed`].
+    /// [`Error::InvalidConfig`], also where no version is left that both the configuration and the key may be used for, or the hello does
+    /// not fit into the MTU with all keys; [`Error::TooManyKeys`]; [`Error::RandomFailed`].
     pub fn client<R: TryCryptoRng + ?Sized>(
         config: &'a Config<'a>,
         psk: &'a Psk<'a>,
@@ -135,6 +138,9 @@ impl<'a> Connection<'a> {
         now: Instant,
     ) -> Result<Self, Error> {
         config.validate()?;
+        if !psk.is_short() {
+            return Err(Error::TooManyKeys);
+        }
         let random = ClientRandom::draw(config, rng)?;
         let key_share = KeyShare::draw(config.wants_forward_secrecy(), rng)?;
         let session = SessionId::draw(rng)?;
@@ -165,7 +171,7 @@ impl<'a> Connection<'a> {
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.state {
             State::Handshake(handshake) => handshake.poll_timeout(),
-            State::Session(_) => None,
+            State::Session(session) => session.poll_timeout(),
         }
     }
 
@@ -180,7 +186,7 @@ impl<'a> Connection<'a> {
                 let outcome = handshake.handle_timeout(&context, now, &mut self.stats);
                 outcome.inspect_err(|_| Stats::count(&mut self.stats.handshakes_failed))
             }
-            State::Session(_) => Ok(()),
+            State::Session(session) => session.handle_timeout(self.config, now, &mut self.stats),
         }
     }
 
@@ -241,6 +247,47 @@ impl<'a> Connection<'a> {
         }
     }
 
+    /// Goes on under new keys soon, once the server has heard of it (KeyUpdate, RFC 9147 §8), and has the server do the same if
+    /// `request_update` says so. A session of DTLS 1.3 does it by itself when half of what a key may be used for has been used.
+    ///
+    /// # Errors
+    /// [`Error::NotConnected`]; [`Error::UpdateImpossible`] in DTLS 1.2.
+    #[cfg(feature = "dtls13")]
+    pub fn update_keys(&mut self, request_update: bool) -> Result<(), Error> {
+        self.session()?.update_keys(request_update)
+    }
+
+    /// Asks the server for another connection ID to send with, for when this side's address is to change (RFC 9147 §9). Once it has
+    /// come, [`use_spare_connection_id`](Self::use_spare_connection_id) goes on with it.
+    ///
+    /// # Errors
+    /// [`Error::NotConnected`]; [`Error::NoConnectionId`] where the server has not asked for one, and in DTLS 1.2.
+    #[cfg(all(feature = "dtls13", feature = "connection-id"))]
+    pub fn request_connection_id(&mut self) -> Result<(), Error> {
+        self.session()?.request_connection_id()
+    }
+
+    /// Sends with the connection ID that the server has given for later, so that nobody who watches both networks can tell that it is
+    /// the same session (RFC 9146 §8): call it when this side's address changes.
+    ///
+    /// # Errors
+    /// [`Error::ConnectionIdPending`] where there is none; those of [`request_connection_id`](Self::request_connection_id).
+    #[cfg(all(feature = "dtls13", feature = "connection-id"))]
+    pub fn use_spare_connection_id(&mut self) -> Result<(), Error> {
+        self.session()?.use_spare_connection_id()
+    }
+
+    /// Has the server send with another connection ID from here on.
+    ///
+    /// # Errors
+    /// [`Error::ConnectionIdPending`] where it does not use the last one yet; [`Error::NotConnected`]; [`Error::NoConnectionId`] where
+    /// this side has not asked for one, and in DTLS 1.2.
+    #[cfg(all(feature = "dtls13", feature = "connection-id"))]
+    pub fn renew_connection_id(&mut self) -> Result<(), Error> {
+        let session = self.session()?;
+        session.renew_connection_id(session.next_connection_id())
+    }
+
     /// Closes the session: the next [`poll_transmit`](Self::poll_transmit) says close_notify. A handshake is given up
     /// without a word.
     pub fn close(&mut self) {
@@ -269,7 +316,7 @@ impl<'a> Connection<'a> {
     /// # let any = "127.0.0.1:5684".parse().unwrap();
     /// # let path = Path { local: any, remote: any };
     /// # let mut datagram = [0; 1500];
-    /// # while connection.peer().is_none() {
+    /// # while server.peer(&path).is_none() {
     /// #     while let Some(len) = connection.poll_transmit(&mut datagram)? {
     /// #         server.receive(&mut datagram[..len], path, &mut SysRng, now).for_each(drop);
     /// #     }
@@ -386,18 +433,25 @@ impl<'a> Connection<'a> {
 
     fn receive_record<'d>(
         &mut self,
-        header: &RecordHeader<'_>,
+        header: &Header<'_>,
         body: &'d mut [u8],
         now: Instant,
     ) -> Option<Event<'d>> {
         let context = self.context();
         match &mut self.state {
-            State::Session(session) => session.receive(self.config, header, body, &mut self.stats).event,
+            State::Session(session) => {
+                let event = session.receive(&context, header, body, now, &mut self.stats).event;
+                #[cfg(feature = "dtls13")]
+                if session.is_asked_for_connection_id() {
+                    session.grant_connection_id(session.next_connection_id());
+                }
+                event
+            }
             State::Handshake(handshake) => {
                 match handshake.receive(&context, header, body, now, &mut self.stats) {
                     Ok(None) => None,
                     Ok(Some(established)) => {
-                        let session = Session::new(self.session, established);
+                        let session = Session::new(self.session, established, self.config, now);
                         info!("established: {}", session.peer());
                         self.state = State::Session(session);
                         Some(Event::Established)
@@ -450,7 +504,7 @@ pub(crate) fn next_record<'d>(
     rest: &mut &'d mut [u8],
     connection_id_len: usize,
     stats: &mut Stats,
-) -> Option<(RecordHeader<'d>, &'d mut [u8])> {
+) -> Option<(Header<'d>, &'d mut [u8])> {
     while !rest.is_empty() {
         match split_first(core::mem::take(rest), connection_id_len) {
             Some((Split::Record(header, body), behind)) => {

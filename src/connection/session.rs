@@ -2,6 +2,8 @@
 
 use core::ops::Range;
 
+#[cfg(feature = "dtls13")]
+use super::post_handshake::{self, PostHandshake};
 use super::{Event, KeyUsage};
 use crate::config::Config;
 use crate::crypto::exporter::{EXPORTER_LEN, Exporter};
@@ -9,18 +11,22 @@ use crate::crypto::provider::CryptoProvider;
 use crate::error::Error;
 #[cfg(feature = "exporter")]
 use crate::error::PeerMisbehaved;
-use crate::handshake::{self, Established, LastFlight};
+#[cfg(feature = "dtls12")]
+use crate::handshake;
+use crate::handshake::{Context, Established, LastFlight};
 use crate::log::{debug, warning};
 use crate::peer::{Peer, SessionId};
 use crate::psk::{Identity, MAX_IDENTITY_LEN};
-use crate::record::{MAX_STATES_LEN, Opened, PlainWriter, ReadState, WriteState, load_states, save_states};
+#[cfg(feature = "dtls12")]
+use crate::record::PlainWriter;
+use crate::record::{Dropped, MAX_STATES_LEN, Opened, ReadState, WriteState, load_states, save_states};
 use crate::resumption::{ResumptionTag, TAG_LEN};
 use crate::stats::Stats;
-use crate::wire::alert::{Alert, AlertDescription, AlertLevel};
+use crate::time::Instant;
+use crate::wire::alert::{Alert, AlertDescription};
 use crate::wire::client_hello::ClientHello;
-use crate::wire::finished::VERIFY_DATA_LEN;
 use crate::wire::handshake::{Fragment, HandshakeType};
-use crate::wire::record::{ContentType, RecordHeader};
+use crate::wire::record::{ContentType, Header};
 use crate::wire::return_routability_check::{COOKIE_LEN, Kind, ReturnRoutabilityCheck};
 use crate::wire::version::ProtocolVersion;
 use crate::wire::{BufferFull, InvalidMessage, Reader, Writer};
@@ -31,14 +37,16 @@ pub(crate) struct Session {
     identity: Identity,
     /// Whose key it is, where the client's server name has decided that.
     host: Option<u16>,
-    read: ReadState,
-    write: WriteState,
+    pub(super) read: ReadState,
+    pub(super) write: WriteState,
     client_random: [u8; 8],
-    last_flight: Option<LastFlight>,
+    pub(super) last_flight: Option<LastFlight>,
+    #[cfg(feature = "dtls13")]
+    pub(super) post: PostHandshake,
     return_routability_check: bool,
     resumed: bool,
     /// By which it is forgotten where it could be resumed; empty for a session that cannot.
-    tag: ResumptionTag,
+    pub(super) tag: ResumptionTag,
     due: Due,
     /// Whether the application has heard that the limit of sealed records is near.
     near_seal_limit: bool,
@@ -52,17 +60,30 @@ pub(super) const MAX_SESSION_LEN: usize = 8
     + 3
     + MAX_STATES_LEN
     + 8
-    + (1 + 8 + 2 + VERIFY_DATA_LEN)
+    + (1 + MAX_LAST_FLIGHT_LEN)
+    + MAX_POST_HANDSHAKE_LEN
     + 3
     + (1 + TAG_LEN)
     + (1 + EXPORTER_LEN);
 
+/// Longest length in bytes of a last flight in there.
+const MAX_LAST_FLIGHT_LEN: usize = 8 + 2 + 32 + 8 + 8 + 8;
+
+/// Longest length in bytes of what handshake messages leave to be done.
+#[cfg(feature = "dtls13")]
+const MAX_POST_HANDSHAKE_LEN: usize = post_handshake::MAX_SAVED_LEN;
+#[cfg(not(feature = "dtls13"))]
+const MAX_POST_HANDSHAKE_LEN: usize = 0;
+
 /// What the session has to send by itself.
 #[derive(Clone, Copy, Default)]
 struct Due {
+    #[cfg(feature = "dtls12")]
     last_flight: bool,
     no_renegotiation: bool,
     close_notify: bool,
+    #[cfg(feature = "dtls13")]
+    fatal: Option<AlertDescription>,
     path_response: Option<[u8; COOKIE_LEN]>,
 }
 
@@ -90,21 +111,36 @@ enum State {
 }
 
 impl Session {
-    pub(crate) fn new(id: SessionId, established: Established) -> Self {
+    pub(crate) fn new(id: SessionId, established: Established, config: &Config<'_>, now: Instant) -> Self {
+        #[cfg_attr(not(feature = "dtls13"), expect(unused_mut, reason = "nothing is taken out of it"))]
         let Established {
             identity,
             host,
             read,
             write,
             client_random,
-            last_flight,
+            mut last_flight,
             return_routability_check,
             resumed,
             tag,
             exporter,
+            #[cfg(feature = "dtls13")]
+            received,
+            #[cfg(feature = "dtls13")]
+            next_seqs,
+            #[cfg(feature = "dtls13")]
+            tickets,
         } = established;
-        // Where this side speaks last, its flight has yet to go out for the first time.
-        let due = Due { last_flight: last_flight.is_some(), ..Due::default() };
+        #[cfg(feature = "dtls13")]
+        let post = PostHandshake::new(next_seqs, received, &mut last_flight, tickets, config, now);
+        #[cfg(not(feature = "dtls13"))]
+        let _ = (config, now);
+        let due = Due {
+            // Where this side speaks last, its flight has yet to go out for the first time.
+            #[cfg(feature = "dtls12")]
+            last_flight: matches!(last_flight, Some(LastFlight::Dtls12 { .. })),
+            ..Due::default()
+        };
         Self {
             id,
             identity,
@@ -113,6 +149,8 @@ impl Session {
             write,
             client_random,
             last_flight,
+            #[cfg(feature = "dtls13")]
+            post,
             return_routability_check,
             resumed,
             tag,
@@ -128,6 +166,12 @@ impl Session {
         self.read.connection_id()
     }
 
+    /// The one that the peer may go on with; empty for none.
+    #[cfg(feature = "dtls13")]
+    pub(crate) fn spare_connection_id(&self) -> &[u8] {
+        self.read.spare_connection_id()
+    }
+
     /// Whether the peer answers return routability checks.
     pub(crate) const fn checks_return_routability(&self) -> bool {
         self.return_routability_check
@@ -139,7 +183,7 @@ impl Session {
     }
 
     /// Bytes that a record needs in front of its payload and behind it.
-    pub(crate) const fn overhead(&self) -> (usize, usize) {
+    pub(crate) fn overhead(&self) -> (usize, usize) {
         self.write.overhead()
     }
 
@@ -156,11 +200,16 @@ impl Session {
         Peer {
             identity: self.identity.as_bytes(),
             session: self.id,
-            epoch: self.write.epoch(),
-            version: ProtocolVersion::Dtls12,
+            // Those of one session of DTLS 1.3 count as one.
+            epoch: self.write.epoch().min(3) as u16,
+            version: self.version(),
             suite: self.write.suite(),
             resumed: self.resumed,
         }
+    }
+
+    pub(crate) const fn version(&self) -> ProtocolVersion {
+        self.write.suite().version()
     }
 
     /// Whether this very hello began the session: a duplicate that comes late.
@@ -169,13 +218,57 @@ impl Session {
     }
 
     /// Whether the session has something to send by itself.
-    pub(crate) const fn is_due(&self) -> bool {
-        let Due { last_flight, no_renegotiation, close_notify, path_response, .. } = self.due;
-        last_flight || no_renegotiation || close_notify || path_response.is_some()
+    pub(crate) fn is_due(&self) -> bool {
+        let Due { no_renegotiation, close_notify, path_response, .. } = self.due;
+        #[cfg(feature = "dtls12")]
+        if self.due.last_flight {
+            return true;
+        }
+        #[cfg(feature = "dtls13")]
+        if self.is_open() && self.post.is_due() {
+            return true;
+        }
+        #[cfg(feature = "dtls13")]
+        if self.due.fatal.is_some() {
+            return true;
+        }
+        no_renegotiation || close_notify || path_response.is_some()
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout).
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        #[cfg(feature = "dtls13")]
+        if self.is_open() {
+            return self.post.poll_timeout();
+        }
+        None
+    }
+
+    /// Does what is due at `now`.
+    ///
+    /// # Errors
+    /// Why the session is over.
+    pub(crate) fn handle_timeout(
+        &mut self,
+        config: &Config<'_>,
+        now: Instant,
+        stats: &mut Stats,
+    ) -> Result<(), Error> {
+        #[cfg(feature = "dtls13")]
+        if self.is_open() {
+            let outcome = self.post.handle_timeout(config, now, stats);
+            return outcome.inspect_err(|_| self.state = State::Closed);
+        }
+        let _ = (config, now, stats);
+        Ok(())
     }
 
     /// Whether nothing is left to be done but to forget the session.
     pub(crate) const fn is_over(&self) -> bool {
+        #[cfg(feature = "dtls13")]
+        if self.due.fatal.is_some() {
+            return false;
+        }
         matches!(self.state, State::Closed) && !self.due.close_notify
     }
 
@@ -206,12 +299,19 @@ impl Session {
         w.u16(self.host.unwrap_or(0))?;
         save_states(&self.read, &self.write, w)?;
         w.bytes(&self.client_random)?;
-        w.u8(self.last_flight.is_some().into())?;
-        if let Some(LastFlight { plain, message_seq, verify_data }) = &self.last_flight {
-            w.u64(plain.next())?;
-            w.u16(*message_seq)?;
-            w.bytes(verify_data)?;
+        match &self.last_flight {
+            #[cfg(feature = "dtls12")]
+            Some(LastFlight::Dtls12 { plain, message_seq, verify_data }) => {
+                w.u8(1)?;
+                w.u64(plain.next())?;
+                w.u16(*message_seq)?;
+                w.bytes(verify_data)?;
+            }
+            // What acknowledges a Finished again is left out: by the time that a session is saved, that has arrived.
+            _ => w.u8(0)?,
         }
+        #[cfg(feature = "dtls13")]
+        self.post.save(w)?;
         w.u8(self.return_routability_check.into())?;
         w.u8(self.resumed.into())?;
         w.vec8(self.tag.as_bytes())?;
@@ -228,12 +328,17 @@ impl Session {
         let host = Some(r.u16()?).filter(|_| has_host);
         let (read, write) = load_states(r)?;
         let client_random = r.array()?;
-        let last_flight = if r.u8()? == 0 {
-            None
-        } else {
-            let plain = PlainWriter::starting_at(r.u64()?);
-            Some(LastFlight { plain, message_seq: r.u16()?, verify_data: r.array()? })
+        let last_flight = match r.u8()? {
+            0 => None,
+            #[cfg(feature = "dtls12")]
+            1 => {
+                let plain = PlainWriter::starting_at(r.u64()?);
+                Some(LastFlight::Dtls12 { plain, message_seq: r.u16()?, verify_data: r.array()? })
+            }
+            _ => return Err(InvalidMessage::IllegalValue),
         };
+        #[cfg(feature = "dtls13")]
+        let post = PostHandshake::load(r)?;
         let return_routability_check = r.u8()? != 0;
         let resumed = r.u8()? != 0;
         let tag = ResumptionTag::new(r.vec8()?).ok_or(InvalidMessage::IllegalLength)?;
@@ -247,6 +352,8 @@ impl Session {
             write,
             client_random,
             last_flight,
+            #[cfg(feature = "dtls13")]
+            post,
             return_routability_check,
             resumed,
             tag,
@@ -260,16 +367,24 @@ impl Session {
     /// Takes one record. Anything that is not authenticated changes nothing but a counter.
     pub(crate) fn receive<'d>(
         &mut self,
-        config: &Config<'_>,
-        header: &RecordHeader<'_>,
+        context: &Context<'_>,
+        header: &Header<'_>,
         body: &'d mut [u8],
+        now: Instant,
         stats: &mut Stats,
     ) -> Received<'d> {
+        let config = context.config;
         if !self.is_open() {
             Stats::count(&mut stats.dropped);
             return Received::default();
         }
         let forged = self.read.forged();
+        if !self.read.is_for(header) {
+            if let Err(reason) = self.receive_other(config, header, body, now) {
+                reason.count(stats);
+            }
+            return Received::default();
+        }
         let opened = match self.read.open(config.crypto(), header, body) {
             Ok(opened) => opened,
             Err(reason) => {
@@ -278,12 +393,32 @@ impl Session {
                 return event.into();
             }
         };
-        let Opened { content_type, body, is_newest } = opened;
+        let Opened { content_type, body, is_newest, number } = opened;
+        #[cfg(feature = "dtls13")]
+        {
+            self.write.on_heard();
+            self.post.on_heard();
+        }
         let received = match content_type {
             ContentType::ApplicationData => Some(Event::Data(body)).into(),
             ContentType::Alert => self.on_alert(config, body, stats).into(),
+            #[cfg(feature = "dtls13")]
+            ContentType::Handshake if self.version() == ProtocolVersion::Dtls13 => {
+                match self.on_post_handshake(context, number, body, now, stats) {
+                    Ok(()) => Received::default(),
+                    Err(error) => {
+                        self.fail(error);
+                        Some(Event::Failed(error)).into()
+                    }
+                }
+            }
             ContentType::Handshake => {
                 self.on_handshake(body, stats);
+                Received::default()
+            }
+            #[cfg(feature = "dtls13")]
+            ContentType::Ack => {
+                self.post.on_ack(&mut self.write, body, stats);
                 Received::default()
             }
             ContentType::ReturnRoutabilityCheck => self.on_return_routability_check(body, stats),
@@ -292,7 +427,25 @@ impl Session {
                 Received::default()
             }
         };
+        let _ = number;
         Received { is_newest, ..received }
+    }
+
+    /// A record that is under other keys than those of the session.
+    fn receive_other(
+        &mut self,
+        config: &Config<'_>,
+        header: &Header<'_>,
+        body: &mut [u8],
+        now: Instant,
+    ) -> Result<(), Dropped> {
+        #[cfg(feature = "dtls13")]
+        return self.open_repeated_finished(config.crypto(), header, body, now);
+        #[cfg(not(feature = "dtls13"))]
+        {
+            let _ = (config, header, body, now);
+            Err(Dropped::Unexpected)
+        }
     }
 
     /// A record that is not the peer's. Each one is a guess, and a key stands only so many (RFC 9147 §4.5.3).
@@ -302,7 +455,14 @@ impl Session {
             warning!("{} forged records: connect again, for a new key", limit);
         }
         match self.read.forged() {
-            forged if forged == limit / 2 => Some(Event::NearLimit(KeyUsage::Forgeries)),
+            forged if forged == limit / 2 => {
+                #[cfg(feature = "dtls13")]
+                let _ = self.update_keys(true);
+                Some(Event::NearLimit(KeyUsage::Forgeries))
+            }
+            // The peer has a new key already, so there is no need for the old one (RFC 9147 §4.5.3).
+            #[cfg(feature = "dtls13")]
+            forged if forged == limit && self.read.take_update() => None,
             forged if forged == limit && config.closes_at_forgery_limit() => {
                 self.state = State::Closed;
                 self.due = Due { close_notify: true, ..Due::default() };
@@ -313,9 +473,27 @@ impl Session {
         }
     }
 
+    /// Whether half of what the key may seal is sealed.
+    const fn is_near_seal_limit(&self) -> bool {
+        self.write.sealed() >= self.write.suite().aead().seal_limit() / 2
+    }
+
+    /// A record has gone out. Its key is replaced in time (RFC 9147 §4.5.3).
+    fn on_sealed(&mut self) {
+        #[cfg(feature = "dtls13")]
+        if self.is_near_seal_limit() && !self.post.is_updating() {
+            let _ = self.update_keys(false);
+        }
+    }
+
     /// What the application has to hear of beside what records bring.
     pub(crate) fn poll_notice(&mut self) -> Option<Event<'static>> {
-        let is_near = self.write.sealed() >= self.write.suite().aead().seal_limit() / 2;
+        let is_near = self.is_near_seal_limit();
+        // A session that changes its keys does not have to be replaced.
+        #[cfg(feature = "dtls13")]
+        if self.version() == ProtocolVersion::Dtls13 && self.write.may_update() {
+            return None;
+        }
         let is_news = is_near && !core::mem::replace(&mut self.near_seal_limit, is_near);
         is_news.then_some(Event::NearLimit(KeyUsage::Seals))
     }
@@ -341,16 +519,17 @@ impl Session {
     }
 
     fn on_alert<'d>(&mut self, config: &Config<'_>, body: &[u8], stats: &mut Stats) -> Option<Event<'d>> {
-        let Ok(Alert { level, description }) = Alert::parse(body) else {
+        let Ok(alert) = Alert::parse(body) else {
             Stats::count(&mut stats.dropped);
             return None;
         };
+        let description = alert.description;
         debug!("<- Alert {:?}", description);
         if description == AlertDescription::CLOSE_NOTIFY {
             // Answered with one of our own (RFC 5246 §7.2.1).
             self.close();
             Some(Event::Closed)
-        } else if level == AlertLevel::Fatal {
+        } else if alert.ends_association(self.version()) {
             self.state = State::Closed;
             // A session that failed is not to be resumed (RFC 5246 §7.2.2).
             config.forget_session(&self.tag);
@@ -369,6 +548,7 @@ impl Session {
         };
         match (HandshakeType::from_number(fragment.msg_type), &self.last_flight) {
             // The peer is missing our last flight. Its own Finished came right before ours in number.
+            #[cfg(feature = "dtls12")]
             (Some(HandshakeType::Finished), Some(_)) => {
                 if !self.due.last_flight {
                     Stats::count(&mut stats.retransmitted);
@@ -381,6 +561,13 @@ impl Session {
             }
             _ => Stats::count(&mut stats.dropped),
         }
+    }
+
+    /// Ends the session, and tells the peer why.
+    #[cfg(feature = "dtls13")]
+    fn fail(&mut self, error: Error) {
+        self.state = State::Closed;
+        self.due = Due { fatal: Some(error.alert()), ..Due::default() };
     }
 
     /// Says goodbye, with the next datagram that is asked for.
@@ -397,8 +584,16 @@ impl Session {
         crypto: &dyn CryptoProvider,
         buf: &mut [u8],
     ) -> Result<Option<usize>, Error> {
+        #[cfg(feature = "dtls13")]
+        if self.is_open() && self.post.is_due() {
+            let written = self.post.poll_transmit(&mut self.write, crypto, buf)?;
+            if written.is_some() {
+                return Ok(written);
+            }
+        }
+        #[cfg(feature = "dtls12")]
         if self.due.last_flight
-            && let Some(LastFlight { plain, message_seq, verify_data, .. }) = &mut self.last_flight
+            && let Some(LastFlight::Dtls12 { plain, message_seq, verify_data }) = &mut self.last_flight
         {
             let seq = *message_seq;
             let needed = handshake::finished_len(&self.write);
@@ -410,6 +605,16 @@ impl Session {
             let written = self.seal_check(crypto, Kind::Response, cookie, buf);
             if !matches!(written, Err(Error::BufferTooSmall { .. })) {
                 self.due.path_response = None;
+            }
+            return written.map(Some);
+        }
+        #[cfg(feature = "dtls13")]
+        if let Some(description) = self.due.fatal {
+            debug!("-> Alert {:?}", description);
+            let alert = Alert::fatal(description).to_bytes();
+            let written = self.write.seal(crypto, ContentType::Alert, [&alert, &[]], buf);
+            if !matches!(written, Err(Error::BufferTooSmall { .. })) {
+                self.due.fatal = None;
             }
             return written.map(Some);
         }
@@ -439,7 +644,7 @@ impl Session {
     }
 
     /// Length in bytes of the datagram that carries `len` bytes of application data.
-    pub(crate) const fn sealed_len(&self, len: usize) -> usize {
+    pub(crate) fn sealed_len(&self, len: usize) -> usize {
         self.write.sealed_len(len)
     }
 
@@ -463,7 +668,9 @@ impl Session {
         if !self.is_open() {
             return Err(Error::NotConnected);
         }
-        self.write.seal_in_place(crypto, ContentType::ApplicationData, buf, payload)
+        let sealed = self.write.seal_in_place(crypto, ContentType::ApplicationData, buf, payload)?;
+        self.on_sealed();
+        Ok(sealed)
     }
 
     /// Seals a copy of `payload` at the start of `buf`.
@@ -476,7 +683,9 @@ impl Session {
         if !self.is_open() {
             return Err(Error::NotConnected);
         }
-        self.write.seal(crypto, ContentType::ApplicationData, [payload, &[]], buf)
+        let sealed = self.write.seal(crypto, ContentType::ApplicationData, [payload, &[]], buf)?;
+        self.on_sealed();
+        Ok(sealed)
     }
 }
 

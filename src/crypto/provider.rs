@@ -6,6 +6,9 @@ use crate::AeadAlgorithm;
 pub const KEY_LEN: usize = 16;
 /// Length in bytes of the nonce of every AEAD here (RFC 5288 §3, RFC 6655 §3).
 pub const NONCE_LEN: usize = 12;
+/// Length in bytes of a block of AES.
+#[cfg(feature = "dtls13")]
+pub const BLOCK_LEN: usize = 16;
 /// Length in bytes of the longest tag.
 pub const MAX_TAG_LEN: usize = 16;
 
@@ -50,6 +53,18 @@ pub trait CryptoProvider: Sync {
         data: &mut [u8],
         tag: &[u8],
     ) -> Result<(), AeadError>;
+
+    /// Encrypts one block with AES-128, in place, for each record of DTLS 1.3 once: its number is encrypted with that (RFC 9147
+    /// §4.2.3). In software, unless you say otherwise.
+    ///
+    /// # Errors
+    /// [`AeadError`] when the cipher cannot do it.
+    #[cfg(feature = "dtls13")]
+    fn encrypt_block(&self, key: &[u8; KEY_LEN], block: &mut [u8; BLOCK_LEN]) -> Result<(), AeadError> {
+        use aes::cipher::{BlockCipherEncrypt, KeyInit};
+        aes::Aes128::new(key.into()).encrypt_block(block.into());
+        Ok(())
+    }
 }
 
 /// The RustCrypto ciphers: portable, constant-time, with the processor's AES instructions where it has them.

@@ -6,13 +6,15 @@ use super::moving::Moving;
 use super::{Endpoint, admission};
 use crate::connection::{Event, Received, Session, next_record};
 use crate::handshake::Established;
+#[cfg(feature = "dtls13")]
+use crate::handshake::HANDSHAKE_EPOCH;
 use crate::log::info;
 use crate::path::Path;
 use crate::peer::Peer;
 use crate::stats::Stats;
 use crate::time::Instant;
 use crate::wire::handshake::HandshakeType;
-use crate::wire::record::{ContentType, HEADER_LEN, RecordHeader};
+use crate::wire::record::{ContentType, Header, RecordHeader};
 
 /// The records of one datagram, on their way through an [`Endpoint`]: an iterator over what they brought.
 #[must_use = "records that are not looked at are lost"]
@@ -70,8 +72,8 @@ impl<'d, R: TryCryptoRng + ?Sized, const H: usize, const S: usize> Iterator
             *path = *came_by;
             *session = None;
             let event = match endpoint.recipient(&header, body, came_by) {
-                Recipient::Hello => {
-                    let outcome = endpoint.on_client_hello(&header, body, *came_by, rng, *now);
+                Recipient::Hello(header) => {
+                    let outcome = endpoint.on_client_hello(header, body, *came_by, rng, *now);
                     outcome.err().map(Event::Refused)
                 }
                 Recipient::Handshake(at) => endpoint.receive_in_handshake(&header, body, *came_by, at, *now),
@@ -93,34 +95,39 @@ impl<'d, R: TryCryptoRng + ?Sized, const H: usize, const S: usize> Iterator
 }
 
 /// Whom a record is for: the one that it can only be meant for.
-enum Recipient {
-    Hello,
+enum Recipient<'h> {
+    Hello(&'h RecordHeader<'h>),
     Handshake(u16),
     Session(u16),
     Nobody,
 }
 
 impl<const H: usize, const S: usize> Endpoint<'_, H, S> {
-    fn recipient(&self, header: &RecordHeader<'_>, body: &[u8], path: &Path) -> Recipient {
-        if header.epoch == 0
-            && header.content_type == ContentType::Handshake
+    fn recipient<'h>(&self, header: &'h Header<'h>, body: &[u8], path: &Path) -> Recipient<'h> {
+        if let Some(plaintext) = header.plaintext()
+            && plaintext.content_type == ContentType::Handshake
             && body.first() == Some(&HandshakeType::ClientHello.number())
         {
-            return Recipient::Hello;
+            return Recipient::Hello(plaintext);
         }
         // By connection ID first, then by address (RFC 9146 §3).
         let sessions = &self.storage.sessions;
-        let session = match header.content_type {
-            ContentType::Tls12Cid => sessions.find_by_id(&self.hash_keys, header.connection_id),
-            _ => sessions.find(&self.hash_keys, path),
+        let session = match header.connection_id() {
+            [] => sessions.find(&self.hash_keys, path),
+            id => sessions.find_by_id(&self.hash_keys, id),
         };
         let hash = core::hash::BuildHasher::hash_one(&self.hash_keys, path);
         let handshake = self.storage.handshakes.find(hash, path).filter(|at| {
             let entry = self.storage.handshakes.get(*at);
             let awaits_finished = entry.is_some_and(|entry| entry.value.awaits_finished());
-            // Beside a session, only a handshake record can be meant for the handshake that awaits its Finished.
-            let may_be_finished = session.is_none() || header.content_type == ContentType::Handshake;
-            header.epoch == 0 || awaits_finished && may_be_finished
+            // Beside a session, only a handshake record can be meant for the handshake that awaits its Finished: in DTLS 1.3, one under
+            // its own epoch.
+            let may_be_finished = match header {
+                Header::Full(header) => header.content_type == ContentType::Handshake,
+                #[cfg(feature = "dtls13")]
+                Header::Unified(header) => u64::from(header.epoch_bits) == HANDSHAKE_EPOCH,
+            };
+            header.plaintext().is_some() || awaits_finished && (session.is_none() || may_be_finished)
         });
         match (handshake, session) {
             (Some(at), _) => Recipient::Handshake(at),
@@ -131,7 +138,7 @@ impl<const H: usize, const S: usize> Endpoint<'_, H, S> {
 
     fn receive_in_handshake<'d>(
         &mut self,
-        header: &RecordHeader<'_>,
+        header: &Header<'_>,
         body: &mut [u8],
         path: Path,
         at: u16,
@@ -140,6 +147,9 @@ impl<const H: usize, const S: usize> Endpoint<'_, H, S> {
         let context = self.context();
         let entry = self.storage.handshakes.get_mut(at)?;
         self.handshakes_due = true;
+        if entry.value.is_limited() {
+            entry.value.allow(header.len() + body.len());
+        }
         match entry.value.receive(&context, header, body, now, &mut self.stats) {
             Ok(None) => None,
             Ok(Some(established)) => {
@@ -158,17 +168,20 @@ impl<const H: usize, const S: usize> Endpoint<'_, H, S> {
     /// Takes a record that came by `path`, and leaves there by which path the session is found.
     fn receive_in_session<'d>(
         &mut self,
-        header: &RecordHeader<'_>,
+        header: &Header<'_>,
         body: &'d mut [u8],
         path: &mut Path,
         at: u16,
         now: Instant,
     ) -> Option<Event<'d>> {
         let came_by = *path;
-        let len = HEADER_LEN + header.connection_id.len() + body.len();
+        let len = header.len() + body.len();
+        let context = self.context();
         let entry = self.storage.sessions.get_mut(at)?;
-        let received = entry.value.session.receive(self.config, header, body, &mut self.stats);
+        let received = entry.value.session.receive(&context, header, body, now, &mut self.stats);
         let Received { event, is_newest, path_response } = received;
+        #[cfg(feature = "dtls13")]
+        self.on_connection_ids(at);
         if is_newest {
             self.follow_peer(at, came_by, len, now);
         }
@@ -176,6 +189,7 @@ impl<const H: usize, const S: usize> Endpoint<'_, H, S> {
         if entry.is_due() {
             self.sessions_due_from = self.sessions_due_from.min(at);
         }
+        self.look_at = self.look_at.into_iter().chain(entry.poll_timeout()).min();
         *path = entry.path;
         match &event {
             Some(Event::Data(_)) => entry.touched = now,
@@ -202,6 +216,20 @@ impl<const H: usize, const S: usize> Endpoint<'_, H, S> {
         event
     }
 
+    /// The peer may go on with another connection ID now, or ask for one.
+    #[cfg(feature = "dtls13")]
+    fn on_connection_ids(&mut self, at: u16) {
+        let Some(entry) = self.storage.sessions.get(at) else { return };
+        let session = &entry.value.session;
+        if session.is_asked_for_connection_id() {
+            let id = self.free_connection_id(session.next_connection_id());
+            if let Some(entry) = self.storage.sessions.get_mut(at) {
+                entry.value.session.grant_connection_id(id);
+            }
+        }
+        self.storage.sessions.index_ids(&self.hash_keys, at);
+    }
+
     /// The newest record of a session came by `path` (RFC 9146 §6). It may have been copied by someone who sends from
     /// there: so the peer is asked, and the session stays where it was until there is an answer.
     fn follow_peer(&mut self, at: u16, path: Path, len: usize, now: Instant) {
@@ -217,7 +245,7 @@ impl<const H: usize, const S: usize> Endpoint<'_, H, S> {
             info!("the peer of {} comes from {} now", entry.path.remote, path.remote);
             let answers = entry.value.session.checks_return_routability();
             let moving = Moving::new(path, answers, timeout, now);
-            self.moving_at = self.moving_at.into_iter().chain(moving.poll_timeout()).min();
+            self.look_at = self.look_at.into_iter().chain(moving.poll_timeout()).min();
             entry.value.moving = Some(moving);
         }
         if let Some(moving) = &mut entry.value.moving {
@@ -246,7 +274,7 @@ impl<const H: usize, const S: usize> Endpoint<'_, H, S> {
 
     /// Makes a session of a handshake that succeeded.
     fn establish(&mut self, path: Path, established: Established, now: Instant) {
-        let session = Session::new(self.next_session.take(), established);
+        let session = Session::new(self.next_session.take(), established, self.config, now);
         info!("established: {}, from {}", session.peer(), path.remote);
         self.add_session(path, session, now);
     }

@@ -46,7 +46,7 @@ const NONE_DUE: u16 = u16::MAX;
 /// // Two handshakes at once are plenty for a device; a session is much smaller than a handshake, and more so where the caps
 /// // for connection IDs and identities are lowered.
 /// static STORAGE: std::sync::Mutex<Storage<2, 16>> = std::sync::Mutex::new(Storage::new());
-/// # assert!(size_of::<Storage<2, 16>>() < 20 * 1024);
+/// # assert!(size_of::<Storage<2, 16>>() < 26 * 1024);
 /// ```
 pub struct Storage<const H: usize, const S: usize> {
     handshakes: Pool<Handshake, H>,
@@ -142,8 +142,8 @@ pub struct Endpoint<'a, const H: usize, const S: usize> {
     handshakes_due: bool,
     /// The first slot whose session may have something to send.
     sessions_due_from: u16,
-    /// No peer on the move has to be looked at before.
-    moving_at: Option<Instant>,
+    /// No session has to be looked at before.
+    look_at: Option<Instant>,
     stats: Stats,
 }
 
@@ -169,8 +169,8 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
         storage: &'a mut Storage<H, S>,
         rng: &mut R,
     ) -> Result<Self, Error> {
-        config.validate()?;
-        // Twice as many connection IDs as there may be peers, so that a free one is found soon.
+        config.validate_for_endpoint()?;
+        // More connection IDs than peers may have, so that a free one is found soon.
         if let Some(len @ 1..) = config.connection_id_len()
             && 1_u64.checked_shl(8 * len as u32).is_some_and(|ids| ids < 2 * (H + S) as u64)
         {
@@ -193,7 +193,7 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
             reply: None,
             handshakes_due: false,
             sessions_due_from: NONE_DUE,
-            moving_at: None,
+            look_at: None,
             stats,
         })
     }
@@ -282,15 +282,15 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
     /// there is nothing to wait for.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let handshakes = self.storage.handshakes.iter().filter_map(|(_, entry)| entry.value.poll_timeout());
-        handshakes.chain(self.moving_at).min()
+        handshakes.chain(self.look_at).min()
     }
 
     /// Does what is due at `now`: sends flights again, and gives handshakes up. Each one given up is returned with the
     /// reason; call until it returns `None`. Calling it early does no harm.
     pub fn handle_timeout(&mut self, now: Instant) -> Option<(Path, Error)> {
         self.handshakes_due = true;
-        if self.moving_at.is_some_and(|at| at <= now) {
-            self.check_again(now);
+        if self.look_at.is_some_and(|at| at <= now) {
+            self.look_at_sessions(now);
         }
         let context = self.context();
         let handshakes = &mut self.storage.handshakes;
@@ -309,9 +309,10 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
         None
     }
 
-    /// Challenges peers on the move again, and gives up on addresses that do not answer.
-    fn check_again(&mut self, now: Instant) {
-        self.moving_at = None;
+    /// Challenges peers on the move again, and gives up on addresses that do not answer; and has sessions repeat what their peers have
+    /// not acknowledged.
+    fn look_at_sessions(&mut self, now: Instant) {
+        self.look_at = None;
         self.sessions_due_from = 0;
         for entry in self.storage.sessions.iter_mut() {
             if let Some(moving) = &mut entry.value.moving
@@ -321,8 +322,9 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
                 Stats::count(&mut self.stats.moves_failed);
                 entry.value.moving = None;
             }
-            let next = entry.value.moving.as_ref().and_then(|moving| moving.poll_timeout());
-            self.moving_at = self.moving_at.into_iter().chain(next).min();
+            // Only a client's session ends here.
+            let _ = entry.value.session.handle_timeout(self.config, now, &mut self.stats);
+            self.look_at = self.look_at.into_iter().chain(entry.poll_timeout()).min();
         }
     }
 
@@ -372,6 +374,10 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
         if let Some(moving) = moving {
             moving.on_sent(len);
         }
+        if session.is_due() {
+            self.sessions_due_from = self.sessions_due_from.min(at);
+            self.look_at = Some(Instant::ZERO);
+        }
         Ok((sealed, destination))
     }
 
@@ -395,6 +401,66 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
         out: &mut [u8],
     ) -> Result<(), Error> {
         self.open_session(path).ok_or(Error::NotConnected)?.export(label, context, out)
+    }
+
+    /// Has the session at `path` go on under new keys, as [`Connection::update_keys`](crate::Connection::update_keys) does.
+    ///
+    /// # Errors
+    /// As there.
+    #[cfg(feature = "dtls13")]
+    pub fn update_keys(&mut self, path: &Path, request_update: bool) -> Result<(), Error> {
+        self.with_session(path, |session| session.update_keys(request_update))
+    }
+
+    /// Asks the peer at `path` for another connection ID to send with, as
+    /// [`Connection::request_connection_id`](crate::Connection::request_connection_id) does.
+    ///
+    /// # Errors
+    /// As there.
+    #[cfg(all(feature = "dtls13", feature = "connection-id"))]
+    pub fn request_connection_id(&mut self, path: &Path) -> Result<(), Error> {
+        self.with_session(path, Session::request_connection_id)
+    }
+
+    /// Sends with the connection ID that the peer at `path` has given for later, as
+    /// [`Connection::use_spare_connection_id`](crate::Connection::use_spare_connection_id) does.
+    ///
+    /// # Errors
+    /// As there.
+    #[cfg(all(feature = "dtls13", feature = "connection-id"))]
+    pub fn use_spare_connection_id(&mut self, path: &Path) -> Result<(), Error> {
+        self.with_session(path, Session::use_spare_connection_id)
+    }
+
+    /// Has the peer at `path` send with another connection ID from here on, as
+    /// [`Connection::renew_connection_id`](crate::Connection::renew_connection_id) does.
+    ///
+    /// # Errors
+    /// As there.
+    #[cfg(all(feature = "dtls13", feature = "connection-id"))]
+    pub fn renew_connection_id(&mut self, path: &Path) -> Result<(), Error> {
+        let id = self.open_session(path).ok_or(Error::NotConnected)?.next_connection_id();
+        let id = self.free_connection_id(id);
+        self.with_session(path, |session| session.renew_connection_id(id))?;
+        if let Some(at) = self.storage.sessions.find(&self.hash_keys, path) {
+            self.storage.sessions.index_ids(&self.hash_keys, at);
+        }
+        Ok(())
+    }
+
+    /// Has the session at `path` do something that it may have to tell its peer of.
+    #[cfg(feature = "dtls13")]
+    fn with_session(
+        &mut self,
+        path: &Path,
+        ask: impl FnOnce(&mut Session) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let at = self.storage.sessions.find(&self.hash_keys, path).ok_or(Error::NotConnected)?;
+        let entry = self.storage.sessions.get_mut(at).ok_or(Error::NotConnected)?;
+        ask(&mut entry.value.session)?;
+        self.sessions_due_from = self.sessions_due_from.min(at);
+        self.look_at = Some(Instant::ZERO);
+        Ok(())
     }
 
     /// The application has seen that the peer at `path` receives at the address that its newest record came from: what it

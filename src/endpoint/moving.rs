@@ -2,13 +2,10 @@
 
 use core::time::Duration;
 
+use crate::handshake::AMPLIFICATION;
 use crate::path::Path;
 use crate::time::Instant;
 use crate::wire::return_routability_check::COOKIE_LEN;
-
-/// How many bytes may go to an address for each that came from it, before it is proven: what RFC 9853 §5 calls the
-/// anti-amplification limit, and QUIC sets at this.
-const AMPLIFICATION: usize = 3;
 
 /// How many challenges are sent, each as long after the last as a flight would be repeated.
 const MAX_CHALLENGES: u8 = 3;

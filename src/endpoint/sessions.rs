@@ -17,6 +17,9 @@ use crate::time::Instant;
 pub(super) struct Sessions<const S: usize> {
     pool: Pool<Member, S>,
     by_id: Index<S>,
+    /// By the connection ID that a peer may go on with.
+    #[cfg(feature = "dtls13")]
+    by_spare_id: Index<S>,
 }
 
 /// A session, and where its peer may have gone.
@@ -31,6 +34,12 @@ impl Entry<Member> {
         self.value.moving.as_ref().map_or(self.path, |moving| moving.to)
     }
 
+    /// When to look at it again.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let moving = self.value.moving.as_ref().and_then(|moving| moving.poll_timeout());
+        self.value.session.poll_timeout().into_iter().chain(moving).min()
+    }
+
     /// Whether the session or the check of its peer's address has something to send.
     pub(super) fn is_due(&self) -> bool {
         self.value.session.is_due() || self.value.moving.as_ref().is_some_and(|moving| moving.is_due())
@@ -39,12 +48,21 @@ impl Entry<Member> {
 
 impl<const S: usize> Sessions<S> {
     pub(super) const fn new() -> Self {
-        Self { pool: Pool::new(), by_id: Index::new() }
+        Self {
+            pool: Pool::new(),
+            by_id: Index::new(),
+            #[cfg(feature = "dtls13")]
+            by_spare_id: Index::new(),
+        }
     }
 
     pub(super) fn clear(&mut self) {
         self.pool.clear();
         self.by_id = Index::new();
+        #[cfg(feature = "dtls13")]
+        {
+            self.by_spare_id = Index::new();
+        }
     }
 
     pub(super) fn find(&self, keys: &impl BuildHasher, path: &Path) -> Option<u16> {
@@ -54,7 +72,23 @@ impl<const S: usize> Sessions<S> {
     /// The session that asked for records with this connection ID.
     pub(super) fn find_by_id(&self, keys: &impl BuildHasher, id: &[u8]) -> Option<u16> {
         let is_it = |at| self.get(at).is_some_and(|entry| entry.value.session.connection_id() == id);
-        self.by_id.find(hash_id(keys, id), is_it)
+        let found = self.by_id.find(hash_id(keys, id), is_it);
+        #[cfg(feature = "dtls13")]
+        let found = found.or_else(|| {
+            let is_it =
+                |at| self.get(at).is_some_and(|entry| entry.value.session.spare_connection_id() == id);
+            self.by_spare_id.find(hash_id(keys, id), is_it)
+        });
+        found
+    }
+
+    /// The connection IDs of a session have changed, perhaps.
+    pub(super) fn index_ids(&mut self, keys: &impl BuildHasher, at: u16) {
+        let Some(entry) = self.pool.get(at) else { return };
+        let session = &entry.value.session;
+        reindex(&mut self.by_id, keys, at, session.connection_id());
+        #[cfg(feature = "dtls13")]
+        reindex(&mut self.by_spare_id, keys, at, session.spare_connection_id());
     }
 
     pub(super) fn get(&self, at: u16) -> Option<&Entry<Member>> {
@@ -78,17 +112,15 @@ impl<const S: usize> Sessions<S> {
         now: Instant,
         session: Session,
     ) -> Option<u16> {
-        let id = session.connection_id();
-        let id_hash = (!id.is_empty()).then(|| hash_id(keys, id));
         let at = self.pool.insert(keys.hash_one(path), path, now, Member { session, moving: None })?;
-        if let Some(hash) = id_hash {
-            self.by_id.insert(hash, at);
-        }
+        self.index_ids(keys, at);
         Some(at)
     }
 
     pub(super) fn remove(&mut self, at: u16) {
         self.by_id.remove(at);
+        #[cfg(feature = "dtls13")]
+        self.by_spare_id.remove(at);
         self.pool.remove(at);
     }
 
@@ -126,6 +158,14 @@ impl<const S: usize> Sessions<S> {
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Entry<Member>> {
         self.pool.iter_mut()
+    }
+}
+
+/// Has a session found by this connection ID; by none, where it is empty.
+fn reindex<const S: usize>(index: &mut Index<S>, keys: &impl BuildHasher, at: u16, id: &[u8]) {
+    index.remove(at);
+    if !id.is_empty() {
+        index.insert(hash_id(keys, id), at);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Stateless cookies (RFC 6347 §4.2.1).
+//! Stateless cookies (RFC 6347 §4.2.1, RFC 9147 §5.1).
 
 use core::net::{IpAddr, SocketAddr};
 use core::num::NonZeroU64;
@@ -8,11 +8,16 @@ use rand_core::TryCryptoRng;
 use zeroize::Zeroizing;
 
 use super::fill_random;
+#[cfg(feature = "dtls13")]
+use crate::CipherSuite;
+#[cfg(feature = "dtls13")]
+use crate::crypto::hmac::HASH_LEN;
 use crate::crypto::{self, hmac::HmacKey};
 use crate::error::Error;
 use crate::path::Path;
 use crate::peer::SessionId;
 use crate::time::Instant;
+#[cfg(feature = "dtls12")]
 use crate::wire::client_hello::ClientHello;
 use crate::wire::return_routability_check;
 
@@ -37,6 +42,7 @@ impl CookieJar {
     }
 
     /// The cookie that the client at `remote` has to repeat in this hello, sent as message `message_seq`.
+    #[cfg(feature = "dtls12")]
     pub(crate) fn make(
         &self,
         remote: SocketAddr,
@@ -48,6 +54,7 @@ impl CookieJar {
     }
 
     /// Whether the hello, which came as message `message_seq`, carries a cookie of this period or of the last one.
+    #[cfg(feature = "dtls12")]
     pub(crate) fn check(
         &self,
         remote: SocketAddr,
@@ -82,6 +89,7 @@ impl CookieJar {
         mac.first_chunk().copied().unwrap_or_default()
     }
 
+    #[cfg(feature = "dtls12")]
     fn of_period(
         &self,
         period: u64,
@@ -117,4 +125,78 @@ fn address_bytes(address: SocketAddr) -> [u8; 18] {
     let parts = ip.octets().into_iter().chain(address.port().to_be_bytes());
     bytes.iter_mut().zip(parts).for_each(|(out, byte)| *out = byte);
     bytes
+}
+
+/// Length in bytes of the cookie of a HelloRetryRequest: whether it asks for an ephemeral key, the hash of the first hello, and a MAC.
+#[cfg(feature = "dtls13")]
+pub(super) const RETRY_COOKIE_LEN: usize = 1 + HASH_LEN + COOKIE_LEN;
+
+/// What a HelloRetryRequest's cookie brings back: all of a handshake that came before the second ClientHello.
+pub(crate) struct Retry {
+    #[cfg(feature = "dtls13")]
+    pub(super) hello_hash: [u8; HASH_LEN],
+    #[cfg(feature = "dtls13")]
+    pub(super) with_group: bool,
+    #[cfg(feature = "dtls13")]
+    pub(super) cookie: [u8; RETRY_COOKIE_LEN],
+}
+
+#[cfg(feature = "dtls13")]
+impl CookieJar {
+    /// The cookie of a HelloRetryRequest with this suite, for the client at `remote` whose first ClientHello has this hash.
+    pub(super) fn retry(
+        &self,
+        remote: SocketAddr,
+        suite: CipherSuite,
+        with_group: bool,
+        hello_hash: [u8; HASH_LEN],
+        now: Instant,
+    ) -> Retry {
+        let mac = self.retry_mac(now.as_millis() / self.period, remote, suite, with_group, &hello_hash);
+        let mut cookie = [0; RETRY_COOKIE_LEN];
+        let parts = [u8::from(with_group)].into_iter().chain(hello_hash).chain(mac);
+        cookie.iter_mut().zip(parts).for_each(|(out, byte)| *out = byte);
+        Retry { hello_hash, with_group, cookie }
+    }
+
+    /// What the cookie says that a client brings back, if it was given to it in this period or the last one.
+    pub(crate) fn check_retry(
+        &self,
+        remote: SocketAddr,
+        suite: CipherSuite,
+        cookie: &[u8],
+        now: Instant,
+    ) -> Option<Retry> {
+        let cookie: [u8; RETRY_COOKIE_LEN] = cookie.try_into().ok()?;
+        let mut r = crate::wire::Reader::new(&cookie);
+        let with_group = r.u8().ok()? != 0;
+        let hello_hash = r.array().ok()?;
+        let mac: [u8; COOKIE_LEN] = r.array().ok()?;
+        let period = now.as_millis() / self.period;
+        let is_good =
+            |period| crypto::equal(&self.retry_mac(period, remote, suite, with_group, &hello_hash), &mac);
+        let periods = [Some(period), period.checked_sub(1)];
+        periods.into_iter().flatten().any(is_good).then_some(Retry { hello_hash, with_group, cookie })
+    }
+
+    fn retry_mac(
+        &self,
+        period: u64,
+        remote: SocketAddr,
+        suite: CipherSuite,
+        with_group: bool,
+        hello_hash: &[u8; HASH_LEN],
+    ) -> [u8; COOKIE_LEN] {
+        // No period of another cookie begins like this.
+        let label = (u64::MAX - 1).to_be_bytes();
+        let mac = self.secret.mac([
+            label.as_slice(),
+            &period.to_be_bytes(),
+            &address_bytes(remote),
+            &suite.number().to_be_bytes(),
+            &[with_group.into()],
+            hello_hash,
+        ]);
+        mac.first_chunk().copied().unwrap_or_default()
+    }
 }

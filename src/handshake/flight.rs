@@ -3,29 +3,43 @@
 //! A flight is encoded from the handshake's state whenever it is sent, with fresh record numbers around the same
 //! messages.
 
-use super::CHANGE_CIPHER_SPEC;
-use crate::crypto::provider::CryptoProvider;
-use crate::error::Error;
-use crate::record::{PlainWriter, WriteState};
-use crate::wire::finished::VERIFY_DATA_LEN;
-use crate::wire::handshake::{self, Fragment, HandshakeType, whole_header};
+#[cfg(feature = "dtls13")]
+use super::sent_records::SentRecords;
+use crate::record::PlainWriter;
+use crate::wire::handshake::{self, Fragment, HandshakeType};
+#[cfg(feature = "dtls13")]
+use crate::wire::record::RecordNumber;
 use crate::wire::record::{self, ContentType};
 
-/// A flight on its way out. Finished brings its ChangeCipherSpec with it, which is no handshake message and has no number.
+/// Where in a flight something is: in which of its messages, and how many bytes of that body are before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Position {
+    pub(crate) message: u8,
+    pub(crate) offset: u16,
+}
+
+/// A flight on its way out. The Finished of DTLS 1.2 brings its ChangeCipherSpec with it, which is no handshake message and has
+/// no number.
 #[derive(Clone, Copy)]
 pub(crate) struct Flight {
     messages: &'static [HandshakeType],
     /// The number of the first message.
     first_seq: u16,
-    /// How many messages are out.
-    sent: u8,
-    /// How many bytes of the next one's body are out.
-    offset: usize,
+    /// How far it is out.
+    next: Position,
+    #[cfg(feature = "dtls13")]
+    sent: SentRecords,
 }
 
 impl Flight {
     pub(crate) const fn new(messages: &'static [HandshakeType], first_seq: u16) -> Self {
-        Self { messages, first_seq, sent: 0, offset: 0 }
+        Self {
+            messages,
+            first_seq,
+            next: Position { message: 0, offset: 0 },
+            #[cfg(feature = "dtls13")]
+            sent: SentRecords::NONE,
+        }
     }
 
     /// The number of the message after the last one.
@@ -39,30 +53,53 @@ impl Flight {
         self.messages.iter().copied().zip(self.first_seq..)
     }
 
+    /// What goes out next, and may be missing at the peer.
+    pub(crate) fn position(&self) -> Position {
+        #[cfg(feature = "dtls13")]
+        return self.sent.skip(self.next);
+        #[cfg(not(feature = "dtls13"))]
+        self.next
+    }
+
     /// The next message to send, its number, and how much of its body is out already.
     pub(crate) fn next(&self) -> Option<(HandshakeType, u16, usize)> {
-        let message = self.messages.get(usize::from(self.sent))?;
-        Some((*message, self.first_seq + u16::from(self.sent), self.offset))
+        let Position { message, offset } = self.position();
+        let msg_type = self.messages.get(usize::from(message))?;
+        Some((*msg_type, self.first_seq + u16::from(message), offset.into()))
     }
 
     /// `written` more bytes of the next message's body of `len` bytes are out.
     pub(crate) fn advance(&mut self, written: usize, len: usize) {
-        self.offset += written;
-        if self.offset >= len {
-            self.advance_whole();
-        }
+        let Position { message, offset } = self.position();
+        let end = usize::from(offset) + written;
+        self.next = match u16::try_from(end) {
+            Ok(offset) if end < len => Position { message, offset },
+            _ => Position { message: message + 1, offset: 0 },
+        };
     }
 
-    /// All of the next message is out.
-    pub(crate) fn advance_whole(&mut self) {
-        self.sent += 1;
-        self.offset = 0;
+    /// Goes back to where a record began that was not sent after all.
+    #[cfg(feature = "dtls13")]
+    pub(crate) const fn back_to(&mut self, position: Position) {
+        self.next = position;
     }
 
-    /// Sends everything again. `false` for a flight with nothing in it.
+    /// What lies between `start` and here is out in this record.
+    #[cfg(feature = "dtls13")]
+    pub(crate) fn is_in(&mut self, number: RecordNumber, start: Position) {
+        self.sent.add(number, start, self.next);
+    }
+
+    /// The peer has this record. Whether that is news.
+    #[cfg(feature = "dtls13")]
+    pub(crate) fn acknowledge(&mut self, number: RecordNumber) -> bool {
+        self.sent.acknowledge(number)
+    }
+
+    /// Sends everything again that the peer may not have. `false` where that is nothing.
     pub(crate) fn restart(&mut self) -> bool {
-        (self.sent, self.offset) = (0, 0);
-        !self.messages.is_empty()
+        self.next = Position::default();
+        self.next().is_some()
     }
 }
 
@@ -91,31 +128,4 @@ pub(crate) fn write_plain(
     };
     let len = plain.write(ContentType::Handshake, [&fragment.header(), part], buf)?;
     Some((len, part.len()))
-}
-
-/// Writes ChangeCipherSpec and Finished, which travel together, and returns their length, or `None` when there is no
-/// room for them.
-pub(crate) fn write_finished(
-    plain: &mut PlainWriter,
-    write: &mut WriteState,
-    crypto: &dyn CryptoProvider,
-    message_seq: u16,
-    verify_data: &[u8; VERIFY_DATA_LEN],
-    buf: &mut [u8],
-) -> Result<Option<usize>, Error> {
-    if buf.len() < finished_len(write) {
-        return Ok(None);
-    }
-    let Some(len) = plain.write(ContentType::ChangeCipherSpec, [&CHANGE_CIPHER_SPEC, &[]], buf) else {
-        return Ok(None);
-    };
-    let header = whole_header(HandshakeType::Finished, VERIFY_DATA_LEN, message_seq);
-    let rest = buf.get_mut(len..).unwrap_or_default();
-    let sealed = write.seal(crypto, ContentType::Handshake, [&header, verify_data], rest)?;
-    Ok(Some(len + sealed))
-}
-
-/// Length in bytes of ChangeCipherSpec and Finished.
-pub(crate) const fn finished_len(write: &WriteState) -> usize {
-    record::HEADER_LEN + 1 + write.sealed_len(handshake::HEADER_LEN + VERIFY_DATA_LEN)
 }

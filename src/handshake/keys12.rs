@@ -3,47 +3,18 @@
 use zeroize::Zeroizing;
 
 use super::Context;
+use super::agreed::{Agreed, Side};
 use super::transcript::Transcript;
-use crate::CipherSuite;
 use crate::config::Config;
-use crate::connection_id::OwnConnectionId;
 use crate::crypto::aead::{AeadKey, SALT_LEN};
 use crate::crypto::exporter::{Exporter, MASTER_SECRET_LEN};
 use crate::crypto::key_share::POINT_LEN;
 use crate::crypto::prf::Prf;
 use crate::crypto::provider::KEY_LEN;
 use crate::psk::MAX_KEY_LEN;
-use crate::resumption::{ResumableSession, ResumptionTag, TlsSessionId};
+use crate::resumption::{ResumableSession, ResumptionTag};
 use crate::wire::RANDOM_LEN;
 use crate::wire::finished::VERIFY_DATA_LEN;
-use crate::wire::max_fragment_length::MaxFragmentLength;
-
-/// What both hellos agreed on.
-#[derive(Clone, Copy)]
-pub(crate) struct Agreed {
-    pub(crate) client_random: [u8; RANDOM_LEN],
-    pub(crate) server_random: [u8; RANDOM_LEN],
-    pub(crate) suite: CipherSuite,
-    pub(crate) extended_master_secret: bool,
-    /// The connection ID that this side asked for.
-    pub(crate) own_connection_id: OwnConnectionId,
-    pub(crate) return_routability_check: bool,
-    /// The longest plaintext that the peer takes in a record.
-    pub(crate) send_limit: u16,
-    /// The longest plaintext that this side takes in a record.
-    pub(crate) receive_limit: u16,
-    /// What the client asked for, where it is in force: for all that is resumed from the session, too (RFC 6066 §1.1).
-    pub(crate) max_fragment_length: Option<MaxFragmentLength>,
-    /// The id that the server gave the session; empty where it cannot be resumed by one.
-    pub(crate) session_id: TlsSessionId,
-}
-
-/// The side of a connection.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Side {
-    Client,
-    Server,
-}
 
 /// The master secret (RFC 5246 §8.1).
 ///
@@ -121,7 +92,7 @@ impl MasterSecret {
     /// What keying material is made of. Only where the master secret is bound to the handshake: without that, two
     /// sessions could share what is exported (RFC 7627 §1).
     pub(crate) fn exporter(&self, agreed: &Agreed) -> Option<Exporter> {
-        let exporter = Exporter::new(&self.0, &agreed.client_random, &agreed.server_random);
+        let exporter = Exporter::of_master_secret(&self.0, &agreed.client_random, &agreed.server_random);
         Some(exporter).filter(|_| agreed.extended_master_secret)
     }
 }
@@ -170,7 +141,7 @@ fn split_key_block(block: &[u8; 2 * (KEY_LEN + SALT_LEN)], client: &mut AeadKey,
     let parts = keys.chunks_exact(KEY_LEN).zip(salts.chunks_exact(SALT_LEN));
     for (write, (key, salt)) in [client, server].into_iter().zip(parts) {
         write.key.copy_from_slice(key);
-        write.salt.copy_from_slice(salt);
+        write.iv.iter_mut().zip(salt).for_each(|(out, byte)| *out = *byte);
     }
 }
 

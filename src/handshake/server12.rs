@@ -1,61 +1,33 @@
 //! The server's side of the DTLS 1.2 handshake (RFC 6347 §4.2, RFC 4279 §2).
 
-use rand_core::TryCryptoRng;
 use zeroize::Zeroizing;
 
-use super::keys12::{Agreed, PremasterSecret, Side};
-use super::{Context, Core, Established, LastFlight, Message, Pending, State, fill_random};
+use super::agreed::{Agreed, Side};
+use super::keys12::PremasterSecret;
+use super::pending12::Pending;
+use super::server::{Accepted, ServerRandom, Terms};
+use super::{Context, Core, Established, Handshake, LastFlight, Message, State};
 use crate::CipherSuite;
 use crate::config::Config;
-use crate::connection_id::{OwnConnectionId, PeerConnectionId};
+use crate::connection_id::PeerConnectionId;
 use crate::crypto;
 use crate::crypto::key_share::KeyShare;
 use crate::error::{Error, PeerMisbehaved};
 use crate::log::warning;
-use crate::psk::{self, HostLookup, Identity, MAX_KEY_LEN, PskStore};
-use crate::resumption::{ResumableSession, ResumptionTag, TlsSessionId, draw_session_id};
+use crate::psk::{self, Identity, MAX_KEY_LEN, PskStore};
+use crate::record::PlainWriter;
+use crate::resumption::{ResumableSession, ResumptionTag, TlsSessionId};
 use crate::time::Instant;
 use crate::wire::client_hello::ClientHello;
 use crate::wire::client_key_exchange::ClientKeyExchange;
 use crate::wire::extension::{Extensions, X25519};
-use crate::wire::finished::Finished;
+use crate::wire::finished::{Finished, VERIFY_DATA_LEN};
 use crate::wire::handshake::HandshakeType;
 use crate::wire::max_fragment_length::MaxFragmentLength;
-use crate::wire::record::MAX_RECORD_SIZE;
-use crate::wire::server_hello::ServerHello;
+use crate::wire::server_hello::{DOWNGRADE_DTLS12, ServerHello};
 use crate::wire::server_key_exchange::{EcdhParams, ServerKeyExchange};
+use crate::wire::version::ProtocolVersion;
 use crate::wire::{BufferFull, RANDOM_LEN, Writer, version};
-
-/// What a server draws for one handshake.
-pub(crate) struct ServerRandom {
-    server_random: [u8; RANDOM_LEN],
-    /// The key that stands in for that of an unknown identity.
-    dummy: Zeroizing<[u8; RANDOM_LEN]>,
-    /// The connection ID to ask for; `None` where this side does not want to hear of any.
-    connection_id: Option<OwnConnectionId>,
-    /// The name under which the session can be resumed; empty where nothing is kept for that.
-    session_id: TlsSessionId,
-    pub(super) key_share: KeyShare,
-}
-
-impl ServerRandom {
-    pub(crate) fn draw<R: TryCryptoRng + ?Sized>(
-        config: &Config<'_>,
-        rng: &mut R,
-        connection_id: Option<OwnConnectionId>,
-    ) -> Result<Self, Error> {
-        let dummy = Zeroizing::new([0; RANDOM_LEN]);
-        let key_share = KeyShare::draw(config.wants_forward_secrecy(), rng)?;
-        let session_id = TlsSessionId::EMPTY;
-        let mut random = Self { server_random: [0; RANDOM_LEN], dummy, connection_id, session_id, key_share };
-        fill_random(rng, &mut random.server_random)?;
-        fill_random(rng, random.dummy.as_mut())?;
-        if config.resumption().is_some() {
-            random.session_id = draw_session_id(rng)?;
-        }
-        Ok(random)
-    }
-}
 
 /// What a server makes of a ClientHello.
 pub(super) struct Negotiated {
@@ -95,16 +67,9 @@ impl Negotiated {
         hello: &ClientHello<'_>,
         random: &ServerRandom,
     ) -> Result<Self, Error> {
-        let ServerRandom { server_random, connection_id, session_id, .. } = *random;
         let offered = &hello.extensions;
-        let [major, minor] = hello.client_version;
-        let [our_major, our_minor] = version::DTLS12;
-        // Versions count downwards: a client that speaks something newer speaks 1.2 too (RFC 5246 appendix E.1).
-        if major != our_major || minor > our_minor {
+        if !hello.offers_version(ProtocolVersion::Dtls12)? {
             return Err(PeerMisbehaved::UnsupportedVersion.into());
-        }
-        if hello.random == [0; RANDOM_LEN] {
-            return Err(PeerMisbehaved::ZeroRandom.into());
         }
         if offered.renegotiated_connection {
             return Err(PeerMisbehaved::Renegotiation.into());
@@ -112,53 +77,47 @@ impl Negotiated {
         if !hello.compression_methods.contains(&0) {
             return Err(PeerMisbehaved::Compression.into());
         }
-        let mut suites = config.suites().iter().copied();
         let can_be = |suite: &CipherSuite| {
-            hello.cipher_suites.contains(suite.number())
+            suite.version() == ProtocolVersion::Dtls12
+                && hello.cipher_suites.contains(suite.number())
                 && (!suite.has_forward_secrecy() || offered.allow_x25519())
         };
-        let suite = suites.find(can_be).ok_or(Error::NoCommonSuite)?;
+        let suite = config.offered_suites().find(can_be).ok_or(Error::NoCommonSuite)?;
         if config.requires_extended_master_secret() && !offered.extended_master_secret {
             return Err(PeerMisbehaved::NoExtendedMasterSecret.into());
         }
-        let host = match offered.server_name.map(|name| store.host(name)) {
-            None | Some(HostLookup::Ignored) => None,
-            Some(HostLookup::Found(host)) => Some(host),
-            Some(HostLookup::Unrecognized) => return Err(Error::UnrecognizedName),
-        };
-        // A limit makes the older extension void, so both are never answered (RFC 8449 §5).
-        let own_limit = config.record_size_limit().unwrap_or(MAX_RECORD_SIZE);
-        let record_size_limit = offered.record_size_limit.map(|_| own_limit);
-        let max_fragment_length = offered.max_fragment_length.filter(|_| record_size_limit.is_none());
-        let fragment = max_fragment_length.map_or(MAX_RECORD_SIZE, MaxFragmentLength::len);
-        // A client whose connection ID does not fit into this build goes on without.
-        let peer_connection_id = offered.connection_id.and_then(PeerConnectionId::new);
-        let ids = peer_connection_id.zip(connection_id);
-        let (peer_connection_id, own_connection_id) =
-            ids.unwrap_or((PeerConnectionId::EMPTY, OwnConnectionId::EMPTY));
+        let terms = Terms::agree(config, store, hello, random)?;
+        let mut server_random = random.server_random;
+        // A client that knows DTLS 1.3 too can tell that somebody has taken it out of its hello (RFC 8446 §4.1.3).
+        if config.offers_version(ProtocolVersion::Dtls13)
+            && let Some(end) = server_random.last_chunk_mut()
+        {
+            *end = DOWNGRADE_DTLS12;
+        }
         let agreed = Agreed {
             client_random: hello.random,
             server_random,
             suite,
+            forward_secrecy: suite.has_forward_secrecy(),
             extended_master_secret: offered.extended_master_secret,
-            own_connection_id,
-            return_routability_check: offered.return_routability_check && ids.is_some(),
-            send_limit: offered.record_size_limit.unwrap_or(fragment).min(MAX_RECORD_SIZE),
-            receive_limit: record_size_limit.unwrap_or(fragment),
-            max_fragment_length,
+            own_connection_id: terms.own_connection_id,
+            return_routability_check: terms.return_routability_check,
+            send_limit: terms.send_limit,
+            receive_limit: terms.receive_limit,
+            max_fragment_length: terms.max_fragment_length,
             // Without the extended master secret it could not be resumed (RFC 7627 §5.3).
-            session_id: if offered.extended_master_secret { session_id } else { TlsSessionId::EMPTY },
+            session_id: if offered.extended_master_secret { random.session_id } else { TlsSessionId::EMPTY },
         };
         let answer = Answer {
             renegotiation_info: hello.knows_renegotiation_info(),
-            connection_id: ids.is_some(),
+            connection_id: terms.with_connection_id,
             ec_point_formats: offered.ec_point_formats && suite.has_forward_secrecy(),
-            max_fragment_length,
-            record_size_limit,
-            host,
+            max_fragment_length: terms.max_fragment_length,
+            record_size_limit: terms.record_size_limit,
+            host: terms.host,
             resumed: false,
         };
-        Ok(Self { agreed, peer_connection_id, answer, dummy: random.dummy.clone() })
+        Ok(Self { agreed, peer_connection_id: terms.peer_connection_id, answer, dummy: random.dummy.clone() })
     }
 
     /// The session that the client would resume, if this side still has it and would agree on the same once more.
@@ -185,14 +144,21 @@ impl Negotiated {
             }
             // Another host than before means a full handshake (RFC 6066 §3), and so does a suite that is not wanted any
             // more, or another length of records, which the resumed session could not have (§1.1).
-            let suits = session.host == self.answer.host
+            let suits = session.suite.version() == ProtocolVersion::Dtls12
+                && session.host == self.answer.host
                 && session.max_fragment_length == self.agreed.max_fragment_length
-                && config.suites().contains(&session.suite)
+                && config.offers(session.suite)
                 && hello.cipher_suites.contains(session.suite.number());
             let mut has_same_key = false;
-            store.with_host_key(session.host, session.identity.as_bytes(), &mut |key| {
-                has_same_key = session.is_under(key);
-            });
+            psk::with_key_for(
+                store,
+                ProtocolVersion::Dtls12,
+                session.host,
+                session.identity.as_bytes(),
+                &mut |key| {
+                    has_same_key = session.is_under(key);
+                },
+            );
             let ResumableSession { session_id, suite, identity, tag, .. } = *session;
             found = Some((Resumption { session_id, suite, identity, tag }, suits, has_same_key));
         });
@@ -347,6 +313,44 @@ impl Server {
     }
 }
 
+impl Handshake {
+    /// A server's handshake in DTLS 1.2.
+    pub(super) fn server12(
+        context: &Context<'_>,
+        store: &dyn PskStore,
+        accepted: &Accepted<'_>,
+        random: ServerRandom,
+        now: Instant,
+    ) -> Result<Self, Error> {
+        let Accepted { header, fragment, hello, .. } = accepted;
+        let negotiated = Negotiated::negotiate(context.config, store, hello, &random)?;
+        let resumed = negotiated.find_session(context.config, store, hello, now)?;
+        let mut key_share = random.key_share;
+        let with_key_share = resumed.is_none() && negotiated.agreed.forward_secrecy;
+        if with_key_share {
+            key_share.begin();
+        } else {
+            key_share.wipe();
+        }
+        let state = State::Server(Server::new(negotiated, resumed.as_ref()));
+        // The first ServerHello takes the record's number from the ClientHello (RFC 6347 §4.2.1), and so does its
+        // message number: the HelloVerifyRequests before it had the ones before.
+        let plain = PlainWriter::starting_at(header.sequence_number);
+        let mut handshake = Self::new(context.config, state, key_share, plain, now);
+        let core = &mut handshake.core;
+        core.transcript.add(HandshakeType::ClientHello, fragment.message_seq, fragment.body);
+        core.next_receive_seq = fragment.message_seq.saturating_add(1);
+        match resumed {
+            Some(_) => core.resume_as_server(context, fragment.message_seq, now)?,
+            None => {
+                let flight = hello_flight(context.config, with_key_share);
+                core.start_flight(context, flight, fragment.message_seq, now)?;
+            }
+        }
+        Ok(handshake)
+    }
+}
+
 impl Core {
     /// Answers the ClientHello with the end of an abbreviated handshake: ServerHello, ChangeCipherSpec, Finished (RFC 5246
     /// §7.3).
@@ -387,7 +391,7 @@ impl Core {
                 self.look_up_key(context, store, message)?;
             }
             (Awaits::Finished(_), HandshakeType::Finished) => {
-                let finished = Finished::parse(message.body)?;
+                let finished = Finished::<VERIFY_DATA_LEN>::parse(message.body)?;
                 let master = &server.pending.master;
                 let expected = master.verify_data(Side::Client, &self.transcript);
                 let proven = crypto::equal(&finished.verify_data, &expected);
@@ -398,7 +402,7 @@ impl Core {
                 }
                 self.transcript.add(message.msg_type, message.message_seq, message.body);
                 // In an abbreviated handshake, it is the client that speaks last.
-                let last_flight = (!server.pending.resumed).then(|| LastFlight {
+                let last_flight = (!server.pending.resumed).then(|| LastFlight::Dtls12 {
                     plain: self.plain,
                     message_seq: self.flight.next_seq(),
                     verify_data: master.verify_data(Side::Server, &self.transcript),
@@ -433,7 +437,9 @@ impl Core {
         let key = key.as_flattened_mut();
         let mut key_len = store.dummy_key_len().clamp(1, MAX_KEY_LEN);
         let mut known = false;
-        store.with_host_key(host, psk_identity, &mut |lent| match key.get_mut(..lent.len()) {
+        psk::with_key_for(store, ProtocolVersion::Dtls12, host, psk_identity, &mut |lent| match key
+            .get_mut(..lent.len())
+        {
             // An identity too long to be stored is as unknown as one that is not in the store.
             Some(start) if psk::check_key(lent).is_ok() && identity.is_some() => {
                 start.copy_from_slice(lent);

@@ -1,8 +1,11 @@
 //! What a handshake sends: flights, encoded from its state, and the alert that ends it.
 
+use super::client_hello::{self, Hello};
 use super::flight::{self, Flight};
-use super::server12::Server;
-use super::{Context, Core, Pending, State, client12, server12};
+use super::transcript::Transcript;
+use super::{Context, Core, Credentials, State};
+#[cfg(feature = "dtls12")]
+use super::{client12, finished12, server12};
 use crate::crypto::key_share::POINT_LEN;
 use crate::error::Error;
 use crate::log::debug;
@@ -12,10 +15,11 @@ use crate::time::Instant;
 use crate::wire::alert::Alert;
 use crate::wire::handshake::{self, HandshakeType};
 use crate::wire::record::{self, ContentType};
+use crate::wire::version::ProtocolVersion;
 use crate::wire::{BufferFull, Writer};
 
 /// Longest body in bytes of a message that this crate sends.
-const MAX_OUTGOING: usize = client12::MAX_HELLO_LEN;
+pub(super) const MAX_OUTGOING: usize = client_hello::MAX_HELLO_LEN;
 
 /// Length in bytes of what a key exchange has behind an identity or a hint: curve type, group, and a point behind its length.
 const ECDH_PARAMS_LEN: usize = 1 + 2 + 1 + POINT_LEN;
@@ -26,7 +30,8 @@ const _: () = assert!(
 );
 
 impl Core {
-    /// Makes `messages` the flight to send, and adds them to the transcript.
+    /// Makes `messages` the flight to send, and adds them to the transcript; but for a ClientHello, as the server has to say first
+    /// what form it takes there.
     pub(super) fn start_flight(
         &mut self,
         context: &Context<'_>,
@@ -36,19 +41,44 @@ impl Core {
     ) -> Result<(), Error> {
         self.flight = Flight::new(messages, first_seq);
         self.timer.restart(context.config, now);
-        let mut scratch = [0; MAX_OUTGOING];
         for (message, seq) in self.flight.numbered() {
             // The derivation of the keys has added the Finished already.
-            if message != HandshakeType::Finished {
-                let body = self.encode(context, message, &mut scratch)?;
-                self.transcript.add(message, seq, body);
+            if !matches!(message, HandshakeType::ClientHello | HandshakeType::Finished) {
+                self.add_encoded(context, message, seq)?;
             }
         }
         Ok(())
     }
 
+    /// Adds a message of this side to the transcript.
+    pub(super) fn add_encoded(
+        &mut self,
+        context: &Context<'_>,
+        message: HandshakeType,
+        seq: u16,
+    ) -> Result<(), Error> {
+        let mut scratch = [0; MAX_OUTGOING];
+        let body = self.encode(context, message, &mut scratch)?;
+        self.transcript.add(message, seq, body);
+        Ok(())
+    }
+
+    /// Starts the transcript with the ClientHello that the server answers, now that the version is known; after a HelloRetryRequest, it
+    /// goes on with it.
+    pub(super) fn begin_transcript(
+        &mut self,
+        context: &Context<'_>,
+        version: ProtocolVersion,
+        goes_on: bool,
+    ) -> Result<(), Error> {
+        if !goes_on {
+            self.transcript = Transcript::new(version);
+        }
+        self.add_encoded(context, HandshakeType::ClientHello, self.flight.next_seq().saturating_sub(1))
+    }
+
     /// Encodes the body of a message from the state, the same bytes every time.
-    fn encode<'b>(
+    pub(super) fn encode<'b>(
         &self,
         context: &Context<'_>,
         message: HandshakeType,
@@ -57,30 +87,58 @@ impl Core {
         let mut w = Writer::new(scratch);
         let written = match (message, &self.state) {
             (HandshakeType::ClientHello, State::ClientAwaitsServerHello(hello)) => {
-                hello.emit(context.config, &mut w)
+                self.emit_client_hello(context, hello, &mut w)
             }
+            #[cfg(feature = "dtls12")]
             (HandshakeType::ClientHello, State::ClientAwaitsServerHelloDone(seen)) => {
-                seen.hello.emit(context.config, &mut w)
+                self.emit_client_hello(context, &seen.hello, &mut w)
             }
+            #[cfg(feature = "dtls12")]
             (HandshakeType::ServerHello, State::Server(server)) => {
                 server.answer.emit(&server.pending.agreed, &mut w)
             }
+            #[cfg(feature = "dtls12")]
             (HandshakeType::ServerKeyExchange, State::Server(server)) => {
                 let suite = server.pending.agreed.suite;
                 server12::emit_key_exchange(context.config, suite, &self.key_share, &mut w)
             }
+            #[cfg(feature = "dtls12")]
             (HandshakeType::ServerHelloDone, _) => Ok(()),
+            #[cfg(feature = "dtls12")]
             (HandshakeType::ClientKeyExchange, State::ClientAwaitsServerHelloDone(seen)) => {
                 client12::emit_key_exchange(context, seen.suite(), &self.key_share, &mut w)
             }
+            #[cfg(feature = "dtls12")]
             (HandshakeType::ClientKeyExchange, State::ClientAwaitsFinished(pending)) => {
                 client12::emit_key_exchange(context, pending.agreed.suite, &self.key_share, &mut w)
             }
+            #[cfg(feature = "dtls13")]
+            (HandshakeType::ServerHello, State::Server13(server)) => {
+                server.emit_server_hello(&self.key_share, &mut w)
+            }
+            #[cfg(feature = "dtls13")]
+            (HandshakeType::EncryptedExtensions, State::Server13(server)) => {
+                server.emit_encrypted_extensions(&mut w)
+            }
+            #[cfg(feature = "dtls13")]
+            (HandshakeType::Finished, State::Server13(server)) => w.bytes(&server.pending.verify_data),
             // A flight never outlives the state that it was made in.
             _ => Err(BufferFull),
         };
         written.map_err(|_| Error::BufferTooSmall { needed: MAX_OUTGOING })?;
         Ok(w.written())
+    }
+
+    fn emit_client_hello(
+        &self,
+        context: &Context<'_>,
+        hello: &Hello,
+        w: &mut Writer<'_>,
+    ) -> Result<(), BufferFull> {
+        match context.credentials {
+            Credentials::Client(psk) => hello.emit(context.config, psk, &self.key_share, w),
+            Credentials::Server(_) => Err(BufferFull),
+        }
     }
 
     pub(super) fn poll_transmit(
@@ -110,7 +168,7 @@ impl Core {
         }
         match (len, self.flight.next()) {
             (0, Some((message, ..))) => Err(Error::BufferTooSmall { needed: self.needed(context, message)? }),
-            (0, None) => Ok(None),
+            (0, None) => self.transmit_ack(context, buf),
             _ => Ok(Some(len)),
         }
     }
@@ -124,41 +182,55 @@ impl Core {
         offset: usize,
         room: &mut [u8],
     ) -> Result<Option<usize>, Error> {
-        if message == HandshakeType::Finished {
-            let Some(Pending { write, verify_data, .. }) = self.state.pending() else {
-                return Ok(None);
-            };
+        #[cfg(feature = "dtls12")]
+        if message == HandshakeType::Finished
+            && let Some(super::pending12::Pending { write, verify_data, .. }) = self.state.pending()
+        {
             let crypto = context.config.crypto();
-            let written = flight::write_finished(&mut self.plain, write, crypto, seq, verify_data, room)?;
+            let written = finished12::write_finished(&mut self.plain, write, crypto, seq, verify_data, room)?;
             if written.is_some() {
                 debug!("-> ChangeCipherSpec, Finished (message {})", seq);
-                self.flight.advance_whole();
+                self.flight.advance(0, 0);
             }
             return Ok(written);
+        }
+        #[cfg(feature = "dtls13")]
+        if self.state.write13().is_some() && message.is_encrypted() {
+            return self.transmit_encrypted(context, room);
         }
         let mut scratch = [0; MAX_OUTGOING];
         let body = self.encode(context, message, &mut scratch)?;
         if message == HandshakeType::ClientHello && room.len() < plain_len(body.len()) {
             return Ok(None);
         }
+        #[cfg(feature = "dtls13")]
+        let (number, start) = (self.plain.next_number(), self.flight.position());
         let Some((len, part)) = flight::write_plain(&mut self.plain, message, seq, body, offset, room) else {
             return Ok(None);
         };
         debug!("-> {:?} (message {}, {} of {} bytes)", message, seq, part, body.len());
         self.flight.advance(part, body.len());
+        #[cfg(feature = "dtls13")]
+        self.flight.is_in(number, start);
         Ok(Some(len))
     }
 
     /// Length in bytes of a buffer that would do for this message.
-    fn needed(&self, context: &Context<'_>, message: HandshakeType) -> Result<usize, Error> {
-        match &self.state {
-            State::ClientAwaitsFinished(pending) | State::Server(Server { pending, .. })
-                if message == HandshakeType::Finished =>
-            {
-                Ok(flight::finished_len(&pending.write))
-            }
-            _ => Ok(plain_len(self.encode(context, message, &mut [0; MAX_OUTGOING])?.len())),
+    fn needed(&mut self, context: &Context<'_>, message: HandshakeType) -> Result<usize, Error> {
+        #[cfg(feature = "dtls12")]
+        if message == HandshakeType::Finished
+            && let Some(pending) = self.state.pending()
+        {
+            return Ok(finished12::finished_len(&pending.write));
         }
+        let len = handshake::HEADER_LEN + self.encode(context, message, &mut [0; MAX_OUTGOING])?.len();
+        #[cfg(feature = "dtls13")]
+        if message.is_encrypted()
+            && let Some(write) = self.state.write13()
+        {
+            return Ok(write.sealed_len(len));
+        }
+        Ok(record::HEADER_LEN + len)
     }
 
     /// Writes the alert of a failed handshake, once.
@@ -193,4 +265,12 @@ impl Core {
 /// Length in bytes of the record with a plaintext message whose body has `len` bytes.
 const fn plain_len(len: usize) -> usize {
     record::HEADER_LEN + handshake::HEADER_LEN + len
+}
+
+#[cfg(not(feature = "dtls13"))]
+impl Core {
+    /// There are none in DTLS 1.2.
+    const fn transmit_ack(&mut self, _: &Context<'_>, _: &mut [u8]) -> Result<Option<usize>, Error> {
+        Ok(None)
+    }
 }

@@ -2,12 +2,22 @@
 //! as bytes.
 
 mod image;
+mod plain;
+mod read;
+#[cfg(feature = "dtls13")]
+mod received;
 mod replay;
-mod state;
+#[cfg(test)]
+mod tests;
+mod write;
 
 pub(crate) use image::{MAX_STATES_LEN, load_states, save_states};
+pub(crate) use plain::PlainWriter;
+pub(crate) use read::{Dropped, Opened, ReadState};
+#[cfg(feature = "dtls13")]
+pub(crate) use received::ReceivedRecords;
 pub(crate) use replay::ReplayWindow;
-pub(crate) use state::{Dropped, Opened, PlainWriter, ReadState, WriteState};
+pub(crate) use write::WriteState;
 
 use crate::crypto::aead::EXPLICIT_NONCE_LEN;
 use crate::crypto::provider::MAX_TAG_LEN;

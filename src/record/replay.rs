@@ -36,6 +36,27 @@ impl ReplayWindow {
         self.seen == 0 || sequence_number > self.highest
     }
 
+    /// Whether nothing was received.
+    #[cfg(feature = "dtls13")]
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.seen == 0
+    }
+
+    /// The number whose low `bits` bits, 8 or 16, are these, next to the one behind the highest received (RFC 9147 §4.2.2).
+    #[cfg(feature = "dtls13")]
+    pub(crate) fn reconstruct(&self, low: u16, bits: u32) -> u64 {
+        let expected = if self.seen == 0 { 0 } else { self.highest + 1 };
+        let span = 1 << bits;
+        let candidate = expected & !(span - 1) | u64::from(low);
+        if candidate > expected + span / 2 && candidate >= span {
+            candidate - span
+        } else if candidate + span / 2 < expected {
+            candidate + span
+        } else {
+            candidate
+        }
+    }
+
     /// Remembers the number of a record that was authenticated.
     pub(crate) fn mark(&mut self, sequence_number: u64) {
         match self.highest.checked_sub(sequence_number) {

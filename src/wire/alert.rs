@@ -1,5 +1,6 @@
 //! Alerts (RFC 5246 §7.2).
 
+use super::version::ProtocolVersion;
 use super::{InvalidMessage, Reader};
 
 /// Length in bytes of an alert.
@@ -36,9 +37,14 @@ impl Alert {
         Self { level: AlertLevel::Warning, description }
     }
 
-    /// Whether nothing comes after it: a fatal alert, or the end of the sender's data.
-    pub fn ends_association(self) -> bool {
-        self.level == AlertLevel::Fatal || self.description == AlertDescription::CLOSE_NOTIFY
+    /// Whether nothing comes after it: the end of the sender's data, or a fatal alert. In DTLS 1.2 the level says which are; in DTLS 1.3
+    /// all are but one, whatever the level (RFC 8446 §6).
+    pub fn ends_association(self, version: ProtocolVersion) -> bool {
+        self.description == AlertDescription::CLOSE_NOTIFY
+            || match version {
+                ProtocolVersion::Dtls12 => self.level == AlertLevel::Fatal,
+                ProtocolVersion::Dtls13 => self.description != AlertDescription::USER_CANCELED,
+            }
     }
 
     /// Reads an alert, which must fill its record.
@@ -85,8 +91,12 @@ impl AlertDescription {
     pub const PROTOCOL_VERSION: Self = Self(70);
     /// A failure that has nothing to do with the peer.
     pub const INTERNAL_ERROR: Self = Self(80);
+    /// The sender gives the handshake up, and says close_notify next.
+    pub const USER_CANCELED: Self = Self(90);
     /// The sender will not renegotiate.
     pub const NO_RENEGOTIATION: Self = Self(100);
+    /// A message without an extension that it must have (RFC 8446 §6.2).
+    pub const MISSING_EXTENSION: Self = Self(109);
     /// A ServerHello with an extension that was not offered.
     pub const UNSUPPORTED_EXTENSION: Self = Self(110);
     /// The server does not go by the name that the client calls it (RFC 6066 §9).
@@ -94,7 +104,7 @@ impl AlertDescription {
     /// The server does not know the PSK identity, and says so (RFC 4279 §2).
     pub const UNKNOWN_PSK_IDENTITY: Self = Self(115);
 
-    /// The name in the IANA registry; `unknown` for numbers that it does not hold or that DTLS 1.2 has no use for.
+    /// The name in the IANA registry; `unknown` for numbers that it does not hold or that this crate has no use for.
     pub const fn name(self) -> &'static str {
         match self.0 {
             0 => "close_notify",
@@ -109,6 +119,7 @@ impl AlertDescription {
             49 => "access_denied",
             50 => "decode_error",
             51 => "decrypt_error",
+            52 => "too_many_cids_requested",
             70 => "protocol_version",
             71 => "insufficient_security",
             80 => "internal_error",

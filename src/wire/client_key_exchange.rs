@@ -1,7 +1,7 @@
 //! `ClientKeyExchange`: the identity, in the clear (RFC 4279 §2), and in ECDHE_PSK suites the client's ephemeral key (RFC 5489
 //! §2).
 
-use super::server_key_exchange::parse_point;
+use super::extension::parse_point;
 use super::{BufferFull, InvalidMessage, Reader, Writer};
 use crate::crypto::key_share::Point;
 

@@ -1,7 +1,10 @@
-//! Hello extensions (RFC 5246 §7.4.1.4): those that this crate reads and writes.
+//! Hello extensions (RFC 5246 §7.4.1.4, RFC 8446 §4.2): those that this crate reads and writes.
+//!
+//! What DTLS 1.3 knows alone is kept as it came: its form depends on the message that it is in, and has a file of its own.
 
 use super::max_fragment_length::MaxFragmentLength;
 use super::{BufferFull, InvalidMessage, Reader, Writer};
+use crate::crypto::key_share::{POINT_LEN, Point};
 
 /// `server_name` (RFC 6066 §3).
 const SERVER_NAME: u16 = 0;
@@ -17,6 +20,21 @@ const EXTENDED_MASTER_SECRET: u16 = 23;
 const RECORD_SIZE_LIMIT: u16 = 28;
 /// `SessionTicket` (RFC 5077 §3.2).
 const SESSION_TICKET: u16 = 35;
+/// `pre_shared_key` (RFC 8446 §4.2.11).
+#[cfg(feature = "dtls13")]
+const PRE_SHARED_KEY: u16 = 41;
+/// `supported_versions` (RFC 8446 §4.2.1).
+#[cfg(feature = "dtls13")]
+const SUPPORTED_VERSIONS: u16 = 43;
+/// `cookie` (RFC 8446 §4.2.2).
+#[cfg(feature = "dtls13")]
+const COOKIE: u16 = 44;
+/// `psk_key_exchange_modes` (RFC 8446 §4.2.9).
+#[cfg(feature = "dtls13")]
+const PSK_KEY_EXCHANGE_MODES: u16 = 45;
+/// `key_share` (RFC 8446 §4.2.8).
+#[cfg(feature = "dtls13")]
+const KEY_SHARE: u16 = 51;
 /// `connection_id` (RFC 9146 §3).
 const CONNECTION_ID: u16 = 54;
 /// `rrc` (RFC 9853 §3).
@@ -29,6 +47,11 @@ const HOST_NAME: u8 = 0;
 
 /// `x25519` among the `NamedGroup`s, the one that this crate knows (RFC 8422 §5.1.1).
 pub const X25519: u16 = 29;
+
+/// A public key on X25519, as it travels in either version.
+pub fn parse_point(point: &[u8]) -> Result<Point, InvalidMessage> {
+    <[u8; POINT_LEN]>::try_from(point).map_err(|_| InvalidMessage::IllegalLength)
+}
 
 /// `uncompressed`, the one `ECPointFormat` that is left (RFC 8422 §5.1.2).
 const UNCOMPRESSED: u8 = 0;
@@ -58,6 +81,24 @@ pub struct Extensions<'a> {
     pub renegotiation_info: bool,
     /// `renegotiation_info` is there and speaks of a connection that there is not: the handshake fails (RFC 5746 §3.4, §3.6).
     pub renegotiated_connection: bool,
+    /// The versions that a client offers, or the one that a server has chosen.
+    #[cfg(feature = "dtls13")]
+    pub supported_versions: Option<&'a [u8]>,
+    /// What the client has to repeat, without its length.
+    #[cfg(feature = "dtls13")]
+    pub cookie: Option<&'a [u8]>,
+    /// How a client would use a pre-shared key, one byte each.
+    #[cfg(feature = "dtls13")]
+    pub psk_key_exchange_modes: Option<&'a [u8]>,
+    /// Ephemeral keys, or the group that a server asks for one of.
+    #[cfg(feature = "dtls13")]
+    pub key_share: Option<&'a [u8]>,
+    /// The pre-shared keys that a client offers, or which of them a server has chosen.
+    #[cfg(feature = "dtls13")]
+    pub pre_shared_key: Option<&'a [u8]>,
+    /// Whether another extension follows that one: a client must put it last (RFC 8446 §4.2.11).
+    #[cfg(feature = "dtls13")]
+    pub pre_shared_key_is_not_last: bool,
     /// Something else is there: a server passes over it, a client did not offer it.
     pub unknown: bool,
 }
@@ -65,14 +106,20 @@ pub struct Extensions<'a> {
 impl<'a> Extensions<'a> {
     /// Reads the extensions block that ends a hello; a hello may also end before it.
     pub fn parse(r: &mut Reader<'a>) -> Result<Self, InvalidMessage> {
+        if r.is_empty() { Ok(Self::default()) } else { Self::parse_list(r) }
+    }
+
+    /// Reads an extensions block that must be there: all of an EncryptedExtensions, for one (RFC 8446 §4.3.1).
+    pub fn parse_list(r: &mut Reader<'a>) -> Result<Self, InvalidMessage> {
         let mut extensions = Self::default();
-        if r.is_empty() {
-            return Ok(extensions);
-        }
         let mut list = Reader::new(r.vec16()?);
         while !list.is_empty() {
             let extension_type = list.u16()?;
             let data = list.vec16()?;
+            #[cfg(feature = "dtls13")]
+            {
+                extensions.pre_shared_key_is_not_last = extensions.pre_shared_key.is_some();
+            }
             let is_repeated = match extension_type {
                 SERVER_NAME => extensions.server_name.replace(host_name(data)?).is_some(),
                 MAX_FRAGMENT_LENGTH => {
@@ -93,6 +140,19 @@ impl<'a> Extensions<'a> {
                 SESSION_TICKET => extensions.session_ticket.replace(data).is_some(),
                 CONNECTION_ID => extensions.connection_id.replace(whole(data, Reader::vec8)?).is_some(),
                 RETURN_ROUTABILITY_CHECK => set(&mut extensions.return_routability_check, data)?,
+                #[cfg(feature = "dtls13")]
+                SUPPORTED_VERSIONS => extensions.supported_versions.replace(data).is_some(),
+                #[cfg(feature = "dtls13")]
+                COOKIE => extensions.cookie.replace(not_empty(whole(data, Reader::vec16)?)?).is_some(),
+                #[cfg(feature = "dtls13")]
+                PSK_KEY_EXCHANGE_MODES => {
+                    let modes = not_empty(whole(data, Reader::vec8)?)?;
+                    extensions.psk_key_exchange_modes.replace(modes).is_some()
+                }
+                #[cfg(feature = "dtls13")]
+                KEY_SHARE => extensions.key_share.replace(data).is_some(),
+                #[cfg(feature = "dtls13")]
+                PRE_SHARED_KEY => extensions.pre_shared_key.replace(data).is_some(),
                 RENEGOTIATION_INFO if data == [0] => {
                     core::mem::replace(&mut extensions.renegotiation_info, true)
                 }
@@ -116,9 +176,15 @@ impl<'a> Extensions<'a> {
             renegotiated_connection: self.renegotiated_connection,
             ..Self::default()
         };
-        if *self == nothing {
-            return Ok(());
-        }
+        if *self == nothing { Ok(()) } else { self.emit_list(w, |_| Ok(())) }
+    }
+
+    /// Writes the extensions block, with what `last` writes at its end, and be there nothing in it.
+    pub fn emit_list(
+        &self,
+        w: &mut Writer<'_>,
+        last: impl FnOnce(&mut Writer<'_>) -> Result<(), BufferFull>,
+    ) -> Result<(), BufferFull> {
         w.nested16(|w| {
             if self.renegotiation_info {
                 w.u16(RENEGOTIATION_INFO)?;
@@ -166,7 +232,34 @@ impl<'a> Extensions<'a> {
                 w.u16(RETURN_ROUTABILITY_CHECK)?;
                 w.vec16(&[])?;
             }
-            Ok(())
+            #[cfg(feature = "dtls13")]
+            self.emit_dtls13(w)?;
+            last(w)
+        })
+    }
+
+    #[cfg(feature = "dtls13")]
+    fn emit_dtls13(&self, w: &mut Writer<'_>) -> Result<(), BufferFull> {
+        if let Some(versions) = self.supported_versions {
+            w.u16(SUPPORTED_VERSIONS)?;
+            w.vec16(versions)?;
+        }
+        if let Some(cookie) = self.cookie {
+            w.u16(COOKIE)?;
+            w.nested16(|w| w.vec16(cookie))?;
+        }
+        if let Some(modes) = self.psk_key_exchange_modes {
+            w.u16(PSK_KEY_EXCHANGE_MODES)?;
+            w.nested16(|w| w.vec8(modes))?;
+        }
+        if let Some(key_share) = self.key_share {
+            w.u16(KEY_SHARE)?;
+            w.vec16(key_share)?;
+        }
+        // A client has to put it last (RFC 8446 §4.2.11).
+        self.pre_shared_key.map_or(Ok(()), |psk| {
+            w.u16(PRE_SHARED_KEY)?;
+            w.vec16(psk)
         })
     }
 
@@ -178,7 +271,7 @@ impl<'a> Extensions<'a> {
     }
 
     /// Whether a server's answer holds nothing that the client did not offer (RFC 5246 §7.4.1.4). `renegotiation_info`
-    /// is always offered, by the signaling suite.
+    /// is always offered, by the signaling suite. A HelloRetryRequest may have a cookie all the same (RFC 8446 §4.2).
     pub const fn are_offered_by(&self, offer: &Self) -> bool {
         !self.unknown
             && (offer.server_name.is_some() || self.server_name.is_none())
@@ -191,7 +284,38 @@ impl<'a> Extensions<'a> {
             && (offer.session_ticket.is_some() || self.session_ticket.is_none())
             && (offer.connection_id.is_some() || self.connection_id.is_none())
             && (offer.return_routability_check || !self.return_routability_check)
+            && self.dtls13_is_offered_by(offer)
     }
+
+    #[cfg(feature = "dtls13")]
+    const fn dtls13_is_offered_by(&self, offer: &Self) -> bool {
+        (offer.supported_versions.is_some() || self.supported_versions.is_none())
+            && (offer.cookie.is_some() || self.cookie.is_none())
+            && (offer.psk_key_exchange_modes.is_some() || self.psk_key_exchange_modes.is_none())
+            && (offer.key_share.is_some() || self.key_share.is_none())
+            && (offer.pre_shared_key.is_some() || self.pre_shared_key.is_none())
+    }
+
+    #[cfg(not(feature = "dtls13"))]
+    const fn dtls13_is_offered_by(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+/// At least one byte.
+#[cfg(feature = "dtls13")]
+const fn not_empty(data: &[u8]) -> Result<&[u8], InvalidMessage> {
+    if data.is_empty() { Err(InvalidMessage::IllegalLength) } else { Ok(data) }
+}
+
+/// Writes `pre_shared_key` with what `offer` writes as its data.
+#[cfg(feature = "dtls13")]
+pub fn emit_pre_shared_key(
+    w: &mut Writer<'_>,
+    offer: impl FnOnce(&mut Writer<'_>) -> Result<(), BufferFull>,
+) -> Result<(), BufferFull> {
+    w.u16(PRE_SHARED_KEY)?;
+    w.nested16(offer)
 }
 
 /// At least one group, of two bytes each.
@@ -245,5 +369,148 @@ fn size_limit(data: &[u8]) -> Result<u16, InvalidMessage> {
     match whole(data, Reader::u16)? {
         0..64 => Err(InvalidMessage::IllegalValue),
         limit => Ok(limit),
+    }
+}
+
+#[cfg(all(test, feature = "dtls13"))]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    /// A block with these extensions.
+    fn block(extensions: &[(u16, &[u8])]) -> Vec<u8> {
+        let mut buf = [0; 256];
+        let mut w = Writer::new(&mut buf);
+        w.nested16(|w| {
+            extensions.iter().try_for_each(|(extension_type, data)| {
+                w.u16(*extension_type)?;
+                w.vec16(data)
+            })
+        })
+        .unwrap();
+        w.written().to_vec()
+    }
+
+    fn read(block: &[u8]) -> Result<Extensions<'_>, InvalidMessage> {
+        let mut r = Reader::new(block);
+        let extensions = Extensions::parse_list(&mut r)?;
+        r.finish().map(|()| extensions)
+    }
+
+    /// One of each that DTLS 1.3 brought, with the least that may be in it.
+    const EACH: [(u16, &[u8]); 5] = [
+        (SUPPORTED_VERSIONS, &[2, 0xFE, 0xFC]),
+        (COOKIE, &[0, 1, 7]),
+        (PSK_KEY_EXCHANGE_MODES, &[1, 0]),
+        (KEY_SHARE, &[0, 0]),
+        (PRE_SHARED_KEY, &[0, 0]),
+    ];
+
+    #[test]
+    fn written_and_read() {
+        let bytes = block(&EACH);
+        let extensions = read(&bytes).unwrap();
+        let expected = Extensions {
+            supported_versions: Some(&[2, 0xFE, 0xFC]),
+            cookie: Some(&[7]),
+            psk_key_exchange_modes: Some(&[0]),
+            key_share: Some(&[0, 0]),
+            pre_shared_key: Some(&[0, 0]),
+            ..Extensions::default()
+        };
+        assert_eq!(extensions, expected);
+        let mut buf = [0; 256];
+        let mut w = Writer::new(&mut buf);
+        extensions.emit(&mut w).unwrap();
+        assert_eq!(w.written(), bytes);
+    }
+
+    /// A hello may end before its extensions, an EncryptedExtensions may not; and that has them even where there are none.
+    #[test]
+    fn none() {
+        assert_eq!(Extensions::parse(&mut Reader::new(&[])), Ok(Extensions::default()));
+        assert_eq!(read(&[]), Err(InvalidMessage::Truncated));
+        assert_eq!(read(&[0, 0]), Ok(Extensions::default()));
+        let mut buf = [0; 4];
+        let mut w = Writer::new(&mut buf);
+        Extensions::default().emit(&mut w).unwrap();
+        assert_eq!(w.len(), 0);
+        Extensions::default().emit_list(&mut w, |_| Ok(())).unwrap();
+        assert_eq!(w.written(), [0, 0]);
+    }
+
+    /// RFC 8446 §4.2.11: it is the last one of a ClientHello. Whoever reads one finds out.
+    #[test]
+    fn pre_shared_key_is_last() {
+        for (at, other) in EACH[..4].iter().enumerate() {
+            let psk = EACH[4];
+            assert!(!read(&block(&[*other, psk])).unwrap().pre_shared_key_is_not_last, "{at}");
+            assert!(read(&block(&[psk, *other])).unwrap().pre_shared_key_is_not_last, "{at}");
+        }
+        assert!(!read(&block(&EACH[4..])).unwrap().pre_shared_key_is_not_last);
+        // However it is made, it is written behind all others.
+        let every = Extensions {
+            server_name: Some(b"lamp"),
+            record_size_limit: Some(64),
+            connection_id: Some(b"id"),
+            return_routability_check: true,
+            extended_master_secret: true,
+            supported_versions: Some(EACH[0].1),
+            cookie: Some(b"cookie"),
+            psk_key_exchange_modes: Some(&[1]),
+            key_share: Some(EACH[3].1),
+            pre_shared_key: Some(b"psk"),
+            ..Extensions::default()
+        };
+        let mut buf = [0; 256];
+        let mut w = Writer::new(&mut buf);
+        every.emit(&mut w).unwrap();
+        let written = w.written();
+        assert!(written.ends_with(b"\0\x29\0\x03psk"));
+        assert_eq!(read(written), Ok(every));
+    }
+
+    #[test]
+    fn hostile() {
+        for extension in EACH {
+            assert_eq!(
+                read(&block(&[extension, extension])),
+                Err(InvalidMessage::DuplicateExtension),
+                "{extension:?}"
+            );
+        }
+        for (extension_type, data, error) in [
+            (COOKIE, &[0, 0][..], InvalidMessage::IllegalLength),
+            (COOKIE, &[0, 2, 1], InvalidMessage::Truncated),
+            (COOKIE, &[0, 1, 1, 1], InvalidMessage::TrailingData),
+            (COOKIE, &[], InvalidMessage::Truncated),
+            (PSK_KEY_EXCHANGE_MODES, &[0], InvalidMessage::IllegalLength),
+            (PSK_KEY_EXCHANGE_MODES, &[2, 1], InvalidMessage::Truncated),
+            (PSK_KEY_EXCHANGE_MODES, &[1, 1, 0], InvalidMessage::TrailingData),
+            (PSK_KEY_EXCHANGE_MODES, &[], InvalidMessage::Truncated),
+        ] {
+            assert_eq!(read(&block(&[(extension_type, data)])), Err(error), "{extension_type} {data:?}");
+        }
+        let bytes = block(&EACH);
+        for len in 0..bytes.len() {
+            assert_eq!(read(&bytes[..len]), Err(InvalidMessage::Truncated), "{len}");
+        }
+        assert_eq!(read(&[0, 0, 0]), Err(InvalidMessage::TrailingData));
+        // The length of the block tells the truth, that of an extension does not.
+        assert_eq!(read(&[0, 4, 0, 51, 0, 1]), Err(InvalidMessage::Truncated));
+        assert_eq!(read(&[0, 3, 0, 51, 0]), Err(InvalidMessage::Truncated));
+    }
+
+    /// What was not offered is not accepted, with a hello of any version (RFC 8446 §4.2).
+    #[test]
+    fn answers_go_by_the_offer() {
+        let nothing = Extensions::default();
+        for extension in EACH {
+            let bytes = block(&[extension]);
+            let answer = read(&bytes).unwrap();
+            assert!(!answer.are_offered_by(&nothing), "{extension:?}");
+            assert!(answer.are_offered_by(&answer), "{extension:?}");
+            assert!(nothing.are_offered_by(&answer), "{extension:?}");
+        }
     }
 }

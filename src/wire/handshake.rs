@@ -20,6 +20,15 @@ pub enum HandshakeType {
     HelloVerifyRequest = 3,
     /// What the client can resume the session with.
     NewSessionTicket = 4,
+    /// What the server accepts, encrypted (RFC 8446 §4.3.1).
+    #[cfg(feature = "dtls13")]
+    EncryptedExtensions = 8,
+    /// The peer would like to have more connection IDs (RFC 9147 §9).
+    #[cfg(feature = "dtls13")]
+    RequestConnectionId = 9,
+    /// More connection IDs (RFC 9147 §9).
+    #[cfg(feature = "dtls13")]
+    NewConnectionId = 10,
     /// The server's PSK identity hint.
     ServerKeyExchange = 12,
     /// The server is done.
@@ -28,7 +37,14 @@ pub enum HandshakeType {
     ClientKeyExchange = 16,
     /// The first message under the new keys.
     Finished = 20,
+    /// The peer goes on under the next keys (RFC 8446 §4.6.3).
+    #[cfg(feature = "dtls13")]
+    KeyUpdate = 24,
 }
+
+/// The type of what stands in a transcript for a first ClientHello (RFC 8446 §4.4.1).
+#[cfg(feature = "dtls13")]
+pub const MESSAGE_HASH: u8 = 254;
 
 impl HandshakeType {
     /// The number on the wire.
@@ -44,12 +60,26 @@ impl HandshakeType {
             2 => Some(Self::ServerHello),
             3 => Some(Self::HelloVerifyRequest),
             4 => Some(Self::NewSessionTicket),
+            #[cfg(feature = "dtls13")]
+            8 => Some(Self::EncryptedExtensions),
+            #[cfg(feature = "dtls13")]
+            9 => Some(Self::RequestConnectionId),
+            #[cfg(feature = "dtls13")]
+            10 => Some(Self::NewConnectionId),
             12 => Some(Self::ServerKeyExchange),
             14 => Some(Self::ServerHelloDone),
             16 => Some(Self::ClientKeyExchange),
             20 => Some(Self::Finished),
+            #[cfg(feature = "dtls13")]
+            24 => Some(Self::KeyUpdate),
             _ => None,
         }
+    }
+
+    /// Whether the message is encrypted in DTLS 1.3: all are but the hellos (RFC 9147 §6.1).
+    #[cfg(feature = "dtls13")]
+    pub const fn is_encrypted(self) -> bool {
+        !matches!(self, Self::ClientHello | Self::ServerHello)
     }
 }
 
@@ -101,10 +131,45 @@ pub const fn whole_header(msg_type: HandshakeType, len: usize, message_seq: u16)
     header(msg_type.number(), len as u32, message_seq, 0, len)
 }
 
+/// The header of a message as the transcript of DTLS 1.3 takes it (RFC 9147 §5.2).
+#[cfg(feature = "dtls13")]
+pub const fn tls_header(msg_type: u8, len: usize) -> [u8; 4] {
+    let [_, a, b, c] = (len as u32).to_be_bytes();
+    [msg_type, a, b, c]
+}
+
 const fn header(msg_type: u8, length: u32, message_seq: u16, offset: u32, len: usize) -> [u8; HEADER_LEN] {
     let [_, l0, l1, l2] = length.to_be_bytes();
     let [s0, s1] = message_seq.to_be_bytes();
     let [_, o0, o1, o2] = offset.to_be_bytes();
     let [_, f0, f1, f2] = (len as u32).to_be_bytes();
     [msg_type, l0, l1, l2, s0, s1, o0, o1, o2, f0, f1, f2]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every number is that of one type, or of none.
+    #[test]
+    fn numbers() {
+        let known = (0..=u8::MAX).filter(|number| {
+            let found = HandshakeType::from_number(*number);
+            found.is_some_and(|found| {
+                assert_eq!(found.number(), *number);
+                true
+            })
+        });
+        assert_eq!(known.count(), if cfg!(feature = "dtls13") { 13 } else { 9 });
+    }
+
+    /// In a transcript, DTLS 1.2 has what DTLS 1.3 leaves out: the number, and where the fragment is (RFC 9147 §5.2).
+    #[test]
+    #[cfg(feature = "dtls13")]
+    fn headers_of_a_transcript() {
+        let full = whole_header(HandshakeType::KeyUpdate, 0x01_0203, 0x0405);
+        assert_eq!(full, [24, 1, 2, 3, 4, 5, 0, 0, 0, 1, 2, 3]);
+        assert_eq!(tls_header(HandshakeType::KeyUpdate.number(), 0x01_0203), full[..4]);
+        assert_eq!(tls_header(MESSAGE_HASH, 32), [254, 0, 0, 32]);
+    }
 }

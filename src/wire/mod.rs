@@ -6,20 +6,45 @@
 
 pub mod alert;
 pub mod client_hello;
+#[cfg(feature = "dtls12")]
 pub mod client_key_exchange;
 mod codec;
 pub mod extension;
 pub mod finished;
 pub mod handshake;
+#[cfg(feature = "dtls12")]
 pub mod hello_verify_request;
 pub mod max_fragment_length;
 pub mod new_session_ticket;
 pub mod record;
 pub mod return_routability_check;
 pub mod server_hello;
+#[cfg(feature = "dtls12")]
 pub mod server_key_exchange;
 pub mod suite;
 pub mod version;
+
+#[cfg(feature = "dtls13")]
+pub mod ack;
+#[cfg(feature = "dtls13")]
+pub mod imported_identity;
+#[cfg(feature = "dtls13")]
+pub mod key_share;
+#[cfg(feature = "dtls13")]
+pub mod key_update;
+#[cfg(feature = "dtls13")]
+pub mod new_connection_id;
+#[cfg(feature = "dtls13")]
+pub mod pre_shared_key;
+#[cfg(feature = "dtls13")]
+pub mod psk_key_exchange_modes;
+#[cfg(feature = "dtls13")]
+pub mod supported_versions;
+#[cfg(feature = "dtls13")]
+pub mod unified_header;
+
+#[cfg(all(test, feature = "dtls13"))]
+mod tests;
 
 pub use codec::{BufferFull, Reader, Writer};
 

@@ -2,7 +2,6 @@
 //! in ECDHE_PSK suites (RFC 5489 §2, RFC 8422 §5.4).
 
 use super::{BufferFull, InvalidMessage, Reader, Writer};
-use crate::crypto::key_share::{POINT_LEN, Point};
 
 /// `named_curve`, the one `ECCurveType` that is left (RFC 8422 §5.4).
 const NAMED_CURVE: u8 = 3;
@@ -52,9 +51,4 @@ impl<'a> ServerKeyExchange<'a> {
         }
         Ok(())
     }
-}
-
-/// A public key on X25519.
-pub fn parse_point(point: &[u8]) -> Result<Point, InvalidMessage> {
-    <[u8; POINT_LEN]>::try_from(point).map_err(|_| InvalidMessage::IllegalLength)
 }

@@ -11,7 +11,7 @@ use crate::{
     openssl::{agreed, impatient, resumed},
     peers::{IDENTITY, KEY, Peer, hex},
     relay::{FAIR, Relay},
-    suite::{self, CCM, CCM_8, SUITES, Suite, WITH_ECDHE_GCM},
+    suite::{self, CCM, CCM_8, SUITES, SUITES13, Suite, WITH_ECDHE_GCM},
 };
 
 /// Keys of up to 16 bytes are all that tinydtls takes.
@@ -29,10 +29,14 @@ pub const WOLFSSL: Library = Library { name: "wolfssl", key: KEY, suites: WITH_E
 pub const TINYDTLS: Library = Library { name: "tinydtls", key: SHORT_KEY, suites: &[CCM_8, CCM] };
 /// The one peer that has all of the ECDHE_PSK suites.
 pub const BOUNCY_CASTLE: Library = Library { name: "bouncycastle", key: KEY, suites: suite::ALL };
+/// The same as a peer of DTLS 1.3.
+pub const WOLFSSL13: Library = Library { name: "wolfssl13", key: KEY, suites: &SUITES13 };
+/// One that repeats the client's session id, as servers of DTLS 1.3 must not.
+pub const WOLFSSL13_ECHO: Library = Library { name: "wolfssl13-echo", ..WOLFSSL13 };
 const ALL: [Library; 4] = [MBEDTLS, WOLFSSL, TINYDTLS, BOUNCY_CASTLE];
 
 impl Library {
-    fn psk(&self) -> Psk<'static> {
+    pub fn psk(&self) -> Psk<'static> {
         Psk::new(IDENTITY.as_bytes(), self.key.as_bytes()).unwrap()
     }
 
@@ -75,7 +79,7 @@ impl Library {
 }
 
 /// Data both ways between our client and a peer's server.
-fn talk(client: &mut Client<'_>) {
+pub fn talk(client: &mut Client<'_>) {
     for line in [&b"ping"[..], b"ping again"] {
         client.send(line);
         assert_eq!(client.next(), Report::Data(line.to_ascii_uppercase()));
@@ -83,14 +87,14 @@ fn talk(client: &mut Client<'_>) {
 }
 
 /// Data both ways between a peer's client and our server.
-fn be_talked_to(client: &mut Peer, server: &Server) {
+pub fn be_talked_to(client: &mut Peer, server: &Server) {
     client.write(b"ping\n");
     assert_eq!(server.next(), Report::Data(b"ping".into()));
     client.wait_for("data PING");
 }
 
 /// Each library with each of its suites.
-fn each(libraries: &[Library], test: impl Fn(&Library, Suite)) {
+pub fn each(libraries: &[Library], test: impl Fn(&Library, Suite)) {
     libraries.iter().for_each(|library| library.suites.iter().for_each(|suite| test(library, *suite)));
 }
 
@@ -101,6 +105,23 @@ fn our_client_speaks_with_their_servers() {
         let (server, address) = library.server(suite, &[]);
         let (suites, psk) = ([suite.ours], library.psk());
         let config = Config::default().with_suites(&suites);
+        let mut client = Client::connect(address, &config, &psk).unwrap();
+        assert_eq!(client.agreed(), agreed(suite), "{}", library.name);
+        talk(&mut client);
+        client.close();
+        server.wait_for("closed");
+        cell.works();
+    });
+}
+
+/// A client that offers both versions, to a server that has never heard of DTLS 1.3.
+#[test]
+fn our_client_offers_both_versions_to_their_servers() {
+    each(&ALL, |library, suite| {
+        let cell = tries(library.name, "client", suite, "offering DTLS 1.3 too");
+        let (server, address) = library.server(suite, &[]);
+        let suites = [SUITES13[0].ours, suite.ours];
+        let (config, psk) = (Config::default().with_suites(&suites), library.psk());
         let mut client = Client::connect(address, &config, &psk).unwrap();
         assert_eq!(client.agreed(), agreed(suite), "{}", library.name);
         talk(&mut client);

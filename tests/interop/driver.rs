@@ -90,6 +90,30 @@ impl<'a> Client<'a> {
         self.connection.overhead().expect("a session")
     }
 
+    /// Goes on under new keys, and has the server do so if `request_update` says it.
+    pub fn update_keys(&mut self, request_update: bool) {
+        self.connection.update_keys(request_update).unwrap();
+        self.wait(Duration::from_millis(300));
+    }
+
+    /// Does what there is to do for some time.
+    pub fn wait(&mut self, time: Duration) {
+        let deadline = self.clock.now() + time;
+        let mut datagram = [0; 2048];
+        loop {
+            self.flush();
+            let now = self.clock.now();
+            if now >= deadline {
+                return;
+            }
+            let until = self.connection.poll_timeout().unwrap_or(deadline).min(deadline);
+            if let Some((length, _)) = receive(&self.socket, &mut datagram, until, now) {
+                self.take(&mut datagram[..length]);
+            }
+            self.connection.handle_timeout(self.clock.now()).unwrap();
+        }
+    }
+
     /// Goes on from another port, as after a NAT has forgotten the old one.
     pub fn rebind(&mut self) {
         let server = self.socket.peer_addr().unwrap();

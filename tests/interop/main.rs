@@ -5,6 +5,7 @@ mod aiocoap;
 mod bundled;
 mod control;
 mod driver;
+mod dtls13;
 mod fragments;
 mod gnutls;
 mod libcoap;

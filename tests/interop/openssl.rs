@@ -72,12 +72,7 @@ fn session(server: &Peer) -> Ended {
 
 /// What both sides must have agreed on.
 pub fn agreed(suite: Suite) -> Agreed {
-    Agreed {
-        version: dtls_psk::ProtocolVersion::Dtls12,
-        suite: suite.ours,
-        identity: IDENTITY.into(),
-        resumed: false,
-    }
+    Agreed { version: suite.ours.version(), suite: suite.ours, identity: IDENTITY.into(), resumed: false }
 }
 
 #[test]

@@ -23,7 +23,7 @@ impl Server {
 
 /// What a verbose program of ours says about a session.
 pub fn agreed(suite: Suite) -> String {
-    format!("established: DTLS 1.2, {}, identity {IDENTITY}", suite.name)
+    format!("established: {}, {}, identity {IDENTITY}", suite.ours.version(), suite.name)
 }
 
 /// Starts a server that holds the usual key.

@@ -53,6 +53,13 @@ pub const GCM: Suite = Suite {
 
 pub const SUITES: [Suite; 3] = [CCM_8, CCM, GCM];
 
+/// Those of DTLS 1.3.
+pub const SUITES13: [Suite; 3] = [
+    Suite { name: "TLS_AES_128_CCM_8_SHA256", ours: CipherSuite::Aes128Ccm8Sha256, number: 0x1305, ..CCM_8 },
+    Suite { name: "TLS_AES_128_CCM_SHA256", ours: CipherSuite::Aes128CcmSha256, number: 0x1304, ..CCM },
+    Suite { name: "TLS_AES_128_GCM_SHA256", ours: CipherSuite::Aes128GcmSha256, number: 0x1301, ..GCM },
+];
+
 /// The suites of wolfSSL.
 #[cfg(feature = "x25519")]
 pub const WITH_ECDHE_GCM: &[Suite] = &[CCM_8, CCM, GCM, ECDHE_GCM];

@@ -24,8 +24,9 @@ pub fn client1() -> Psk<'static> {
 }
 
 /// One suite, so that every build makes the same datagrams.
-pub const CONFIG: Config<'static> =
-    Config::coap().with_retransmission(Duration::from_secs(1), Duration::from_secs(60));
+pub const CONFIG: Config<'static> = Config::coap()
+    .with_versions(&[dtls_psk::ProtocolVersion::Dtls12])
+    .with_retransmission(Duration::from_secs(1), Duration::from_secs(60));
 
 pub fn address(host: u8, port: u16) -> SocketAddr {
     ([127, 0, 0, host], port).into()
@@ -591,3 +592,7 @@ impl Drops {
         }
     }
 }
+
+/// The default configuration in DTLS 1.2 alone.
+pub const DTLS12: dtls_psk::Config<'static> =
+    dtls_psk::Config::new().with_versions(&[dtls_psk::ProtocolVersion::Dtls12]);

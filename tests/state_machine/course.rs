@@ -29,7 +29,10 @@ const DEADLINE: Duration = Duration::from_secs(3_600);
 pub const START: Instant = Instant::from_millis(1_000_000);
 
 pub fn config() -> Config<'static> {
-    Config::coap().with_retransmission(TIMEOUT, TIMEOUT).with_handshake_timeout(DEADLINE)
+    Config::coap()
+        .with_versions(&[dtls_psk::ProtocolVersion::Dtls12])
+        .with_retransmission(TIMEOUT, TIMEOUT)
+        .with_handshake_timeout(DEADLINE)
 }
 
 pub struct Course<S: Debug> {

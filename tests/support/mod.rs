@@ -28,3 +28,16 @@ pub fn seeded(seed: u64) -> ChaCha8Rng {
 /// The identity and key of the clients that have nothing special about them.
 pub const IDENTITY: &[u8] = b"c";
 pub const KEY: &[u8] = b"hardfault_secure_key";
+
+/// The suites of DTLS 1.2.
+pub fn suites12() -> impl ExactSizeIterator<Item = &'static dtls_psk::CipherSuite> + Clone {
+    static SUITES: std::sync::LazyLock<Vec<dtls_psk::CipherSuite>> = std::sync::LazyLock::new(|| {
+        let all = dtls_psk::CipherSuite::ALL.iter().copied();
+        all.filter(|suite| suite.version() == dtls_psk::ProtocolVersion::Dtls12).collect()
+    });
+    SUITES.iter()
+}
+
+/// The default configuration in DTLS 1.2 alone.
+pub const DTLS12: dtls_psk::Config<'static> =
+    dtls_psk::Config::new().with_versions(&[dtls_psk::ProtocolVersion::Dtls12]);

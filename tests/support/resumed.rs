@@ -14,7 +14,7 @@ pub fn cache() -> &'static Cache {
 }
 
 pub fn with(cache: &'static Cache) -> Config<'static> {
-    Config::coap().with_resumption(cache)
+    Config::coap().with_versions(&[dtls_psk::ProtocolVersion::Dtls12]).with_resumption(cache)
 }
 
 /// The same configuration with an empty cache of its own.

@@ -11,7 +11,7 @@ use rand::rngs::ChaCha8Rng;
 
 use super::net::{Direction, Network, Packet};
 use super::raw::{RawClient, RawServer};
-use super::{IDENTITY, KEY, seeded};
+use super::{DTLS12, IDENTITY, KEY, seeded};
 
 /// An [`Event`] that can be kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -171,7 +171,7 @@ impl<const H: usize, const S: usize> World<H, S> {
     }
 
     pub fn new(seed: u64) -> Self {
-        Self::with_config(seed, Config::new())
+        Self::with_config(seed, DTLS12)
     }
 
     /// Starts a client, and returns its number.
@@ -182,7 +182,7 @@ impl<const H: usize, const S: usize> World<H, S> {
 
     pub fn client(&mut self) -> usize {
         let path = path(self.clients.len());
-        self.client_with(Config::new(), psk(IDENTITY, KEY), path)
+        self.client_with(DTLS12, psk(IDENTITY, KEY), path)
     }
 
     /// A client whose handshake is done.
@@ -370,7 +370,7 @@ impl<const H: usize, const S: usize> World<H, S> {
     pub fn assert_newcomer_gets_through(&mut self) {
         let newcomer = self.clients.len();
         let path = path(50_000 + newcomer);
-        self.client_with(Config::new(), psk(IDENTITY, KEY), path);
+        self.client_with(DTLS12, psk(IDENTITY, KEY), path);
         let soon = Duration::from_secs(5);
         assert!(
             self.run_until(soon, |world| world.clients[newcomer].is_established()),
@@ -420,7 +420,7 @@ pub struct AgainstRaw {
 
 impl AgainstRaw {
     pub fn new(seed: u64) -> Self {
-        Self::with_config(seed, Config::new())
+        Self::with_config(seed, DTLS12)
     }
 
     pub fn with_config(seed: u64, config: Config<'static>) -> Self {

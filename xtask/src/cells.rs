@@ -1,19 +1,25 @@
 //! Which cells the matrix has, and which of them cannot be tried, and why.
 
-pub const PEERS: [&str; 9] = [
+pub const PEERS: [&str; 10] = [
     "openssl",
     "gnutls",
     "libcoap (OpenSSL)",
     "libcoap (GnuTLS)",
     "mbedtls",
     "wolfssl",
+    "wolfssl13",
     "bouncycastle",
     "tinydtls",
     "aiocoap",
 ];
 
-pub const FEATURES: [&str; 12] = [
+pub const FEATURES: [&str; 17] = [
     "handshake and data",
+    "psk_ke",
+    "psk_dhe_ke",
+    "KeyUpdate",
+    "offering DTLS 1.2 too",
+    "offering DTLS 1.3 too",
     "wrong key, unknown identity",
     "loss, doubles, delays",
     "our fragments",
@@ -75,6 +81,72 @@ const ANY: Fact = Fact { peers: &[], features: &[], roles: &[], suites: &[], rea
 
 /// The first that fits counts. The versions are those that xtask installs on Debian 12.
 const FACTS: &[Fact] = &[
+    Fact {
+        peers: &["wolfssl13"],
+        suites: &["ECDHE_CCM_8", "ECDHE_CCM", "ECDHE_GCM"],
+        reason: "in DTLS 1.3, the key exchange is not part of the suite: see psk_ke and psk_dhe_ke",
+        ..ANY
+    },
+    Fact {
+        peers: &["wolfssl13"],
+        features: &[
+            "handshake and data",
+            "offering DTLS 1.3 too",
+            "no extended master secret",
+            "resumption by id",
+        ],
+        reason: "of DTLS 1.2 alone; for DTLS 1.3, see psk_ke and psk_dhe_ke",
+        ..ANY
+    },
+    Fact {
+        peers: &["wolfssl13"],
+        features: &["our fragments"],
+        roles: &["client"],
+        reason: "a ClientHello is never cut, and what else a client sends in DTLS 1.3 fits",
+        ..ANY
+    },
+    Fact {
+        peers: &["wolfssl13"],
+        features: &["their fragments"],
+        roles: &["server"],
+        reason: "a ClientHello is never cut, and what else a client sends in DTLS 1.3 fits",
+        ..ANY
+    },
+    Fact {
+        peers: &["wolfssl13"],
+        features: &["record_size_limit", "server name", "max_fragment_length"],
+        reason: "no record_size_limit in wolfSSL; what it does with the others does not depend on the version",
+        ..ANY
+    },
+    Fact {
+        peers: &[
+            "openssl",
+            "gnutls",
+            "libcoap (OpenSSL)",
+            "libcoap (GnuTLS)",
+            "mbedtls",
+            "wolfssl",
+            "bouncycastle",
+            "tinydtls",
+            "aiocoap",
+        ],
+        features: &["psk_ke", "psk_dhe_ke", "KeyUpdate", "offering DTLS 1.2 too"],
+        reason: "DTLS 1.3 with pre-shared keys is in wolfSSL alone: see wolfssl13",
+        ..ANY
+    },
+    Fact {
+        peers: &["aiocoap"],
+        features: &["offering DTLS 1.3 too"],
+        roles: &["client"],
+        reason: "aiocoap's server is tinydtls's: see there",
+        ..ANY
+    },
+    Fact {
+        features: &["offering DTLS 1.3 too"],
+        roles: &["server"],
+        reason: "it is the client that offers; our server always knows both",
+        ..ANY
+    },
     Fact {
         peers: &[
             "openssl",

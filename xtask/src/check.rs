@@ -9,8 +9,8 @@ use crate::{
 /// The library's package.
 pub const LIBRARY: &str = "dtls-psk";
 
-/// The protocol version that every build must have one of.
-const VERSION: &str = "dtls12";
+/// The protocol versions, of which every build must have one.
+const VERSIONS: [&str; 2] = ["dtls12", "dtls13"];
 
 /// The features that build without `std`'s help on a host only.
 pub const HOST_ONLY: &[&str] = &["async-io", "std", "tokio"];
@@ -33,9 +33,12 @@ pub fn all(steps: &mut Steps) -> Result {
     let features = features()?;
     steps.step("clippy, every feature alone", || {
         clippy(&["--package", LIBRARY, "--lib"])?;
-        clippy(&alone(VERSION))?;
-        let mut others = features.iter().filter(|feature| *feature != VERSION);
-        others.try_for_each(|feature| clippy(&alone(&format!("{VERSION},{feature}"))))
+        for version in VERSIONS {
+            clippy(&alone(version))?;
+            let mut others = features.iter().filter(|feature| !VERSIONS.contains(&feature.as_str()));
+            others.try_for_each(|feature| clippy(&alone(&format!("{version},{feature}"))))?;
+        }
+        Ok(())
     })?;
     steps.step("documentation", || {
         run(cargo()

@@ -20,6 +20,7 @@ pub fn build(steps: &mut Steps) -> Result {
         .join(",");
     for (heading, arguments) in [
         ("dtls12 alone", &["--no-default-features", "--features", "dtls12"][..]),
+        ("dtls13 alone", &["--no-default-features", "--features", "dtls13"]),
         ("default features", &[]),
         ("all features without std", &["--features", &everything]),
     ] {

@@ -4,10 +4,11 @@ use std::string::{String, ToString};
 use std::sync::Mutex;
 use std::vec::Vec;
 
-use super::{Agreed, MasterSecret, PremasterSecret, Side};
+use super::{MasterSecret, PremasterSecret};
 use crate::config::Config;
 use crate::connection_id::{OwnConnectionId, PeerConnectionId};
 use crate::crypto::aead::AeadKey;
+use crate::handshake::agreed::{Agreed, Side};
 use crate::handshake::transcript::Transcript;
 use crate::handshake::{Context, Credentials};
 use crate::keylog::KeyLog;
@@ -20,8 +21,9 @@ use crate::wire::client_hello::ClientHello;
 use crate::wire::client_key_exchange::ClientKeyExchange;
 use crate::wire::finished::Finished;
 use crate::wire::handshake::{Fragment, HandshakeType};
-use crate::wire::record::{ContentType, RecordHeader, Split, split_first};
+use crate::wire::record::{ContentType, Header, RecordHeader, Split, split_first};
 use crate::wire::server_hello::ServerHello;
+use crate::wire::version::ProtocolVersion;
 use crate::{CipherSuite, RECORD_PREFIX, RECORD_SUFFIX, RustCrypto};
 
 #[test]
@@ -124,7 +126,7 @@ impl Recording {
             let mut datagram = hex(words[1]);
             let mut rest = datagram.as_mut_slice();
             while !rest.is_empty() {
-                let Some((Split::Record(header, body), behind)) = split_first(rest, 0) else {
+                let Some((Split::Record(Header::Full(header), body), behind)) = split_first(rest, 0) else {
                     panic!("{words:?}")
                 };
                 // Nobody in these recordings has a connection ID.
@@ -156,12 +158,16 @@ fn check(file: &str) {
             Side::Server => (&keys.server_write, keys.server_verify_data, &recording.server_says),
         };
         let suite = recording.suite;
-        let mut read = ReadState::new(suite, key.clone(), 1, OwnConnectionId::EMPTY, 1 << 14);
-        let mut write = WriteState::new(suite, key.clone(), 1, PeerConnectionId::EMPTY, 1 << 14);
+        let mut read = ReadState::new(suite, 1, OwnConnectionId::EMPTY, 1 << 14);
+        *read.key_mut() = key.clone();
+        let mut write = WriteState::new(suite, 1, PeerConnectionId::EMPTY, 1 << 14);
+        *write.key_mut() = key.clone();
         let (mut finished, mut data) = (0, Vec::new());
         for record in recording.records.iter().filter(|it| it.side == side && it.header.epoch == 1) {
             let mut body = record.body.clone();
-            let Ok(Opened { body: plain, .. }) = read.open(&RustCrypto, &record.header, &mut body) else {
+            let Ok(Opened { body: plain, .. }) =
+                read.open(&RustCrypto, &Header::Full(record.header), &mut body)
+            else {
                 panic!("the keys are right")
             };
             match record.header.content_type {
@@ -193,7 +199,7 @@ fn check(file: &str) {
             let sealed =
                 write.seal_in_place(&RustCrypto, record.header.content_type, &mut buf, payload).unwrap();
             let sealed = &mut buf[sealed];
-            let Some((Split::Record(header, body), [])) = split_first(sealed, 0) else {
+            let Some((Split::Record(Header::Full(header), body), [])) = split_first(sealed, 0) else {
                 panic!("one record")
             };
             assert_eq!(header, record.header);
@@ -219,7 +225,7 @@ struct Keys {
 /// Walks through the handshake in the clear, and derives what it leads to. Returns the number of the client's Finished
 /// as well.
 fn derive(recording: &Recording) -> (Keys, u16) {
-    let mut transcript = Transcript::new();
+    let mut transcript = Transcript::new(ProtocolVersion::Dtls12);
     let mut client_random = [0; 32];
     let mut agreed = None;
     let key_log = OneLine::default();
@@ -235,7 +241,7 @@ fn derive(recording: &Recording) -> (Keys, u16) {
         let msg_type = HandshakeType::from_number(message.msg_type).unwrap();
         match msg_type {
             HandshakeType::HelloVerifyRequest => {
-                transcript = Transcript::new();
+                transcript = Transcript::new(ProtocolVersion::Dtls12);
                 continue;
             }
             HandshakeType::ClientHello => client_random = ClientHello::parse(message.body).unwrap().random,
@@ -247,6 +253,7 @@ fn derive(recording: &Recording) -> (Keys, u16) {
                     client_random,
                     server_random: hello.random,
                     suite: recording.suite,
+                    forward_secrecy: false,
                     extended_master_secret: hello.extensions.extended_master_secret,
                     own_connection_id: OwnConnectionId::EMPTY,
                     return_routability_check: false,

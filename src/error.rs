@@ -78,6 +78,8 @@ pub enum Error {
     ReservedLabel,
     /// The peer closed the session (close_notify).
     Closed,
+    /// A stack has the same identity and key as a client and as a server: then somebody could have it talk to itself (RFC 9257 §4.1).
+    OneKeyForBothRoles,
     /// A socket cannot be bound without an endpoint for its peers, or while another one has it.
     NoStorage,
     /// The key has sealed as many records as its algorithm allows
@@ -254,6 +256,9 @@ impl core::fmt::Display for Error {
             #[cfg(feature = "exporter")]
             Self::ReservedLabel => "this label is one that DTLS itself uses",
             Self::Closed => "the peer closed the session",
+            Self::OneKeyForBothRoles => {
+                "client and server have the same identity and key, so that it could talk to itself: give each direction its own"
+            }
             Self::NoStorage => "there is no endpoint for a bound socket, or another one has it",
             Self::SealLimitReached => "the key has sealed as many records as it may: connect again",
             Self::ForgeryLimitReached => {

@@ -28,7 +28,32 @@ fn client_net<'a>(world: &'a World, psk: &'a Psk<'a>) -> Net<'a> {
 
 fn server_net<'a>(world: &'a World, keys: &'a [Psk<'a>; 1], storage: &'a mut Storage<2, 4>) -> Net<'a, 2, 4> {
     let endpoint = Endpoint::new(&CONFIG, keys, storage, &mut Repeatable(2)).unwrap();
-    SecureStack::new(Stack::new(world, 1), &CONFIG, &keys[0], world, Repeatable(3)).with_server(endpoint)
+    server_with_key(world, &DEVICE, endpoint)
+}
+
+/// The key that a server is itself a client with, elsewhere.
+const DEVICE: Psk<'static> = match Psk::new(b"device", b"a key of its own") {
+    Ok(psk) => psk,
+    Err(_) => panic!(),
+};
+
+fn server_with_key<'a>(world: &'a World, psk: &'a Psk<'a>, endpoint: Endpoint<'a, 2, 4>) -> Net<'a, 2, 4> {
+    SecureStack::new(Stack::new(world, 1), &CONFIG, psk, world, Repeatable(3)).with_server(endpoint)
+}
+
+/// Selfie (RFC 9257 §4.1): a stack that lets clients in with the key that it is a client with could be led to itself.
+#[test]
+fn a_stack_does_not_talk_to_itself() {
+    let world = World::new();
+    let keys = [client1()];
+    let mut storage = Storage::<2, 4>::new();
+    let endpoint = Endpoint::new(&CONFIG, &keys, &mut storage, &mut Repeatable(2)).unwrap();
+    let mut net = server_with_key(&world, &keys[0], endpoint);
+    let mut socket = net.socket().unwrap();
+    assert_eq!(net.connect(&mut socket, server_address()), Err(Error::Dtls(Dtls::OneKeyForBothRoles)));
+    // It serves all the same.
+    assert_eq!(net.bind(&mut socket, PORT), Ok(()));
+    assert_eq!(net.close(socket), Ok(()));
 }
 
 /// What would block is `None`.
@@ -230,10 +255,12 @@ fn one_socket_at_a_time_is_bound() {
     assert!(second.endpoint().is_none());
     assert_eq!(server.bind(&mut third, PORT), Ok(()));
 
-    // It serves: the second socket is a client to the third, by way of itself.
-    assert_eq!(server.connect(&mut second, server_address()), Ok(()));
+    // It serves: the second socket is a client of another stack now.
+    let mut client = client_net(&world, &keys[0]);
+    let mut second = client.socket().unwrap();
+    assert_eq!(client.connect(&mut second, server_address()), Ok(()));
     for _ in 0..10 {
-        let _ = server.receive(&mut second, &mut []);
+        let _ = client.receive(&mut second, &mut []);
         let _ = server.receive(&mut third, &mut []);
     }
     assert_eq!(second.server().unwrap().identity, b"client1");
@@ -243,14 +270,13 @@ fn one_socket_at_a_time_is_bound() {
 
     // Closed with a session open, the peer hears of it, and the next bind starts clean.
     assert_eq!(server.close(third), Ok(()));
-    assert_eq!(ready(server.receive(&mut second, &mut [])), Some(Err(Error::Dtls(Dtls::Closed))));
+    assert_eq!(ready(client.receive(&mut second, &mut [])), Some(Err(Error::Dtls(Dtls::Closed))));
     let mut fourth = server.socket().unwrap();
     assert_eq!(server.bind(&mut fourth, PORT), Ok(()));
     assert_eq!(fourth.endpoint().unwrap().sessions().count(), 0);
     assert_eq!(fourth.endpoint().unwrap().handshakes(), 0);
 
     // Without an endpoint nothing can be bound.
-    let mut client = client_net(&world, &keys[0]);
     let mut socket = client.socket().unwrap();
     assert_eq!(client.bind(&mut socket, PORT), no_storage);
 }

@@ -16,6 +16,8 @@ use rand_core::TryCryptoRng;
 use crate::config::Config;
 use crate::crypto::key_share::KeyShare;
 use crate::error::Error;
+#[cfg(feature = "dtls13")]
+use crate::handshake::reassembly::Reassembly;
 use crate::handshake::{ClientRandom, Context, Credentials, Handshake};
 use crate::log::info;
 use crate::path::Path;
@@ -122,8 +124,19 @@ pub struct Connection<'a> {
 #[expect(clippy::large_enum_variant, reason = "there is no heap to put the larger one on")]
 enum State {
     Handshake(Handshake),
-    Session(Session),
+    Session(Session, Fragments),
 }
+
+/// Where tickets are put together, in DTLS 1.3.
+#[cfg(feature = "dtls13")]
+type Fragments = Reassembly;
+#[cfg(not(feature = "dtls13"))]
+type Fragments = ();
+
+#[cfg(feature = "dtls13")]
+const NO_FRAGMENTS: Fragments = Reassembly::new();
+#[cfg(not(feature = "dtls13"))]
+const NO_FRAGMENTS: Fragments = ();
 
 impl<'a> Connection<'a> {
     /// Starts a handshake with the server that will get the datagrams.
@@ -162,7 +175,7 @@ impl<'a> Connection<'a> {
         let context = self.context();
         match &mut self.state {
             State::Handshake(handshake) => handshake.poll_transmit(&context, buf),
-            State::Session(session) => session.poll_transmit(self.config.crypto(), buf),
+            State::Session(session, ..) => session.poll_transmit(self.config.crypto(), buf),
         }
     }
 
@@ -171,7 +184,7 @@ impl<'a> Connection<'a> {
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.state {
             State::Handshake(handshake) => handshake.poll_timeout(),
-            State::Session(session) => session.poll_timeout(),
+            State::Session(session, ..) => session.poll_timeout(),
         }
     }
 
@@ -186,7 +199,7 @@ impl<'a> Connection<'a> {
                 let outcome = handshake.handle_timeout(&context, now, &mut self.stats);
                 outcome.inspect_err(|_| Stats::count(&mut self.stats.handshakes_failed))
             }
-            State::Session(session) => session.handle_timeout(self.config, now, &mut self.stats),
+            State::Session(session, ..) => session.handle_timeout(self.config, now, &mut self.stats),
         }
     }
 
@@ -232,7 +245,7 @@ impl<'a> Connection<'a> {
         out: &mut [u8],
     ) -> Result<(), Error> {
         match &self.state {
-            State::Session(session) => session.export(label, context, out),
+            State::Session(session, ..) => session.export(label, context, out),
             State::Handshake(_) => Err(Error::NotConnected),
         }
     }
@@ -242,7 +255,7 @@ impl<'a> Connection<'a> {
     /// session.
     pub fn overhead(&self) -> Option<(usize, usize)> {
         match &self.state {
-            State::Session(session) => Some(session.overhead()),
+            State::Session(session, ..) => Some(session.overhead()),
             State::Handshake(_) => None,
         }
     }
@@ -293,7 +306,7 @@ impl<'a> Connection<'a> {
     pub fn close(&mut self) {
         match &mut self.state {
             State::Handshake(handshake) => handshake.abandon(),
-            State::Session(session) => session.close(),
+            State::Session(session, ..) => session.close(),
         }
     }
 
@@ -369,7 +382,7 @@ impl<'a> Connection<'a> {
 
     fn save(&self, seal: &ImageSeal<'_>, image: &mut [u8]) -> Result<usize, Error> {
         match &self.state {
-            State::Session(session) if session.is_open() => {
+            State::Session(session, ..) if session.is_open() => {
                 seal.seal(self.config, Role::Client, session, self.psk.key(), image)
             }
             _ => Err(Error::NotConnected),
@@ -398,7 +411,7 @@ impl<'a> Connection<'a> {
             config,
             psk,
             session: session.peer().session,
-            state: State::Session(session),
+            state: State::Session(session, NO_FRAGMENTS),
             stats: Stats::default(),
         })
     }
@@ -406,7 +419,7 @@ impl<'a> Connection<'a> {
     /// The server, once the handshake is done and until the session is over.
     pub fn peer(&self) -> Option<Peer<'_>> {
         match &self.state {
-            State::Session(session) if session.is_open() => Some(session.peer()),
+            State::Session(session, ..) if session.is_open() => Some(session.peer()),
             _ => None,
         }
     }
@@ -418,7 +431,7 @@ impl<'a> Connection<'a> {
 
     fn session(&mut self) -> Result<&mut Session, Error> {
         match &mut self.state {
-            State::Session(session) => Ok(session),
+            State::Session(session, ..) => Ok(session),
             State::Handshake(_) => Err(Error::NotConnected),
         }
     }
@@ -426,7 +439,7 @@ impl<'a> Connection<'a> {
     /// Length in bytes of the connection IDs of the records that arrive.
     fn connection_id_len(&self) -> usize {
         match &self.state {
-            State::Session(session) => session.connection_id().len(),
+            State::Session(session, ..) => session.connection_id().len(),
             State::Handshake(_) => self.config.connection_id_len().unwrap_or(0),
         }
     }
@@ -439,8 +452,18 @@ impl<'a> Connection<'a> {
     ) -> Option<Event<'d>> {
         let context = self.context();
         match &mut self.state {
-            State::Session(session) => {
-                let event = session.receive(&context, header, body, now, &mut self.stats).event;
+            #[cfg_attr(not(feature = "dtls13"), expect(unused_variables, reason = "there are none"))]
+            State::Session(session, fragments) => {
+                let received = session.receive(
+                    &context,
+                    header,
+                    body,
+                    #[cfg(feature = "dtls13")]
+                    Some(fragments),
+                    now,
+                    &mut self.stats,
+                );
+                let event = received.event;
                 #[cfg(feature = "dtls13")]
                 if session.is_asked_for_connection_id() {
                     session.grant_connection_id(session.next_connection_id());
@@ -453,7 +476,7 @@ impl<'a> Connection<'a> {
                     Ok(Some(established)) => {
                         let session = Session::new(self.session, established, self.config, now);
                         info!("established: {}", session.peer());
-                        self.state = State::Session(session);
+                        self.state = State::Session(session, NO_FRAGMENTS);
                         Some(Event::Established)
                     }
                     Err(error) => {

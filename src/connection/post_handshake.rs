@@ -12,6 +12,7 @@ use crate::connection_id::{
 use crate::crypto::key_schedule::{self, Secret};
 use crate::crypto::provider::CryptoProvider;
 use crate::error::{Error, PeerMisbehaved};
+use crate::handshake::reassembly::{Put, Reassembly};
 use crate::handshake::{self, Context, Credentials, LastFlight, Tickets, Timer};
 use crate::log::debug;
 use crate::psk::Psk;
@@ -496,6 +497,10 @@ impl PostHandshake {
 pub(super) const MAX_SAVED_LEN: usize =
     2 + 2 + 1 + 1 + 2 + 32 + 8 + VERIFY_DATA13_LEN + 1 + (1 + MAX_SPARE_LEN) + 4 + 1 + 32;
 
+/// Where a session puts messages together that came in parts. A server has none: what a client sends after its handshake is a few
+/// bytes long, and comes whole.
+pub(crate) type SessionReassembly<'r> = Option<&'r mut Reassembly>;
+
 /// For how many seconds a ticket is good at most: seven days (RFC 8446 §4.6.1).
 const MAX_TICKET_LIFETIME: u32 = 7 * 24 * 60 * 60;
 
@@ -506,13 +511,15 @@ impl Session {
         context: &Context<'_>,
         number: RecordNumber,
         body: &[u8],
+        reassembly: &mut SessionReassembly<'_>,
         now: Instant,
         stats: &mut Stats,
     ) -> Result<(), Error> {
         let mut r = Reader::new(body);
         while !r.is_empty() {
             let fragment = Fragment::parse(&mut r).ok();
-            let taken = fragment.map(|fragment| self.on_fragment(context, &fragment, now)).transpose()?;
+            let taken =
+                fragment.map(|fragment| self.on_fragment(context, &fragment, reassembly, now)).transpose()?;
             if taken != Some(true) {
                 // It is not acknowledged either (RFC 9147 §7).
                 Stats::count(&mut stats.dropped);
@@ -523,7 +530,7 @@ impl Session {
         Ok(())
     }
 
-    /// Whether a message was processed, now or before.
+    /// Whether a message was processed, now or before, or its fragment was buffered.
     ///
     /// # Errors
     /// One that ends the session.
@@ -531,19 +538,29 @@ impl Session {
         &mut self,
         context: &Context<'_>,
         fragment: &Fragment<'_>,
+        reassembly: &mut SessionReassembly<'_>,
         now: Instant,
     ) -> Result<bool, Error> {
         if fragment.message_seq < self.post.next_receive_seq {
             return Ok(true);
         }
-        if fragment.message_seq > self.post.next_receive_seq || !fragment.is_whole() {
+        if fragment.message_seq > self.post.next_receive_seq {
             return Ok(false);
         }
+        let body = match reassembly {
+            Some(reassembly) => match reassembly.take(fragment) {
+                Put::Whole(body) => body,
+                Put::Part => return Ok(true),
+                Put::TooLong => return Ok(false),
+            },
+            None if fragment.is_whole() => fragment.body,
+            None => return Ok(false),
+        };
         let processed = match HandshakeType::from_number(fragment.msg_type) {
-            Some(HandshakeType::KeyUpdate) => self.on_key_update(fragment.body),
-            Some(HandshakeType::NewSessionTicket) => self.on_ticket(context, fragment.body, now),
-            Some(HandshakeType::NewConnectionId) => self.on_new_connection_id(fragment.body)?,
-            Some(HandshakeType::RequestConnectionId) => self.on_request_connection_id(fragment.body)?,
+            Some(HandshakeType::KeyUpdate) => self.on_key_update(body),
+            Some(HandshakeType::NewSessionTicket) => self.on_ticket(context, body, now),
+            Some(HandshakeType::NewConnectionId) => self.on_new_connection_id(body)?,
+            Some(HandshakeType::RequestConnectionId) => self.on_request_connection_id(body)?,
             _ => false,
         };
         if processed {

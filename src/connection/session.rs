@@ -3,7 +3,7 @@
 use core::ops::Range;
 
 #[cfg(feature = "dtls13")]
-use super::post_handshake::{self, PostHandshake};
+use super::post_handshake::{self, PostHandshake, SessionReassembly};
 use super::{Event, KeyUsage};
 use crate::config::Config;
 use crate::crypto::exporter::{EXPORTER_LEN, Exporter};
@@ -370,6 +370,7 @@ impl Session {
         context: &Context<'_>,
         header: &Header<'_>,
         body: &'d mut [u8],
+        #[cfg(feature = "dtls13")] mut reassembly: SessionReassembly<'_>,
         now: Instant,
         stats: &mut Stats,
     ) -> Received<'d> {
@@ -404,7 +405,7 @@ impl Session {
             ContentType::Alert => self.on_alert(config, body, stats).into(),
             #[cfg(feature = "dtls13")]
             ContentType::Handshake if self.version() == ProtocolVersion::Dtls13 => {
-                match self.on_post_handshake(context, number, body, now, stats) {
+                match self.on_post_handshake(context, number, body, &mut reassembly, now, stats) {
                     Ok(()) => Received::default(),
                     Err(error) => {
                         self.fail(error);

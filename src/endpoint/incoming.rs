@@ -8,13 +8,15 @@ use crate::connection::{Event, Received, Session, next_record};
 use crate::handshake::Established;
 #[cfg(feature = "dtls13")]
 use crate::handshake::HANDSHAKE_EPOCH;
-use crate::log::info;
+use crate::log::{info, warning};
 use crate::path::Path;
 use crate::peer::Peer;
+use crate::psk::PskUse;
 use crate::stats::Stats;
 use crate::time::Instant;
 use crate::wire::handshake::HandshakeType;
 use crate::wire::record::{ContentType, Header, RecordHeader};
+use crate::wire::version::ProtocolVersion;
 
 /// The records of one datagram, on their way through an [`Endpoint`]: an iterator over what they brought.
 #[must_use = "records that are not looked at are lost"]
@@ -178,7 +180,15 @@ impl<const H: usize, const S: usize> Endpoint<'_, H, S> {
         let len = header.len() + body.len();
         let context = self.context();
         let entry = self.storage.sessions.get_mut(at)?;
-        let received = entry.value.session.receive(&context, header, body, now, &mut self.stats);
+        let received = entry.value.session.receive(
+            &context,
+            header,
+            body,
+            #[cfg(feature = "dtls13")]
+            None,
+            now,
+            &mut self.stats,
+        );
         let Received { event, is_newest, path_response } = received;
         #[cfg(feature = "dtls13")]
         self.on_connection_ids(at);
@@ -276,7 +286,18 @@ impl<const H: usize, const S: usize> Endpoint<'_, H, S> {
     fn establish(&mut self, path: Path, established: Established, now: Instant) {
         let session = Session::new(self.next_session.take(), established, self.config, now);
         info!("established: {}, from {}", session.peer(), path.remote);
+        self.warn_of_key(session.peer().identity);
         self.add_session(path, session, now);
+    }
+
+    /// Warns once of a key that both versions use as it is.
+    fn warn_of_key(&mut self, identity: &[u8]) {
+        let has_both = [ProtocolVersion::Dtls12, ProtocolVersion::Dtls13];
+        let has_both = has_both.into_iter().all(|version| self.config.offers_version(version));
+        if has_both && !self.has_warned && self.store.usage(identity) == PskUse::ANY {
+            self.has_warned = true;
+            warning!("one key for DTLS 1.2 and 1.3: see `PskUse` for what is better (RFC 9258)");
+        }
     }
 
     /// Adds a session, in the place of the one that the same path had, and of another one where there is no room.

@@ -20,11 +20,15 @@ use self::pool::{Entry, Pool};
 use self::sessions::{Member, Sessions};
 use crate::config::Config;
 use crate::connection::{ImageSeal, Role, Session};
+#[cfg(feature = "embedded-nal")]
+use crate::crypto;
 use crate::error::{ConfigField, Error};
 use crate::handshake::{Context, CookieJar, Credentials, Handshake, HelloReply, fill_random};
 use crate::log::info;
 use crate::path::Path;
 use crate::peer::{Peer, SessionId};
+#[cfg(feature = "embedded-nal")]
+use crate::psk::Psk;
 use crate::psk::PskStore;
 use crate::stats::Stats;
 use crate::time::Instant;
@@ -144,6 +148,8 @@ pub struct Endpoint<'a, const H: usize, const S: usize> {
     sessions_due_from: u16,
     /// No session has to be looked at before.
     look_at: Option<Instant>,
+    /// Whether the log has warned of a key for both versions.
+    has_warned: bool,
     stats: Stats,
 }
 
@@ -194,6 +200,7 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
             handshakes_due: false,
             sessions_due_from: NONE_DUE,
             look_at: None,
+            has_warned: false,
             stats,
         })
     }
@@ -592,6 +599,14 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
     pub fn sessions(&self) -> impl Iterator<Item = (Path, Peer<'_>)> {
         let open = self.storage.sessions.iter().filter(|(_, entry)| entry.value.session.is_open());
         open.map(|(_, entry)| (entry.path, entry.value.session.peer()))
+    }
+
+    /// Whether clients are let in with this very identity and key.
+    #[cfg(feature = "embedded-nal")]
+    pub(crate) fn holds(&self, psk: &Psk<'_>) -> bool {
+        let mut is_same = false;
+        self.store.with_key(psk.identity(), &mut |key| is_same = crypto::equal(key, psk.key()));
+        is_same
     }
 
     /// How many handshakes are in progress.

@@ -61,7 +61,7 @@ use core::cmp::Ordering;
 use rand_core::TryCryptoRng;
 
 use self::flight::Flight;
-use self::reassembly::{MAX_FRAGMENTED_MESSAGE, Reassembly};
+use self::reassembly::{Put, Reassembly};
 #[cfg(not(feature = "dtls13"))]
 use self::timer::{Due, Timer};
 use self::transcript::Transcript;
@@ -481,17 +481,13 @@ impl Handshake {
                 taken = Taken::OutOfOrder;
                 continue;
             }
-            let body = if fragment.is_whole() {
-                self.reassembly.clear();
-                fragment.body
-            } else if fragment.length as usize > MAX_FRAGMENTED_MESSAGE {
-                Stats::count(&mut stats.dropped);
-                taken = Taken::NotAll;
-                continue;
-            } else {
-                match self.reassembly.add(&fragment) {
-                    Some(body) => body,
-                    None => continue,
+            let body = match self.reassembly.take(&fragment) {
+                Put::Whole(body) => body,
+                Put::Part => continue,
+                Put::TooLong => {
+                    Stats::count(&mut stats.dropped);
+                    taken = Taken::NotAll;
+                    continue;
                 }
             };
             let msg_type =

@@ -19,6 +19,16 @@ pub struct Reassembly {
     arrived: [u8; MAX_FRAGMENTED_MESSAGE / 8],
 }
 
+/// What became of a fragment.
+pub(crate) enum Put<'m> {
+    /// The body of the message, which is complete.
+    Whole(&'m [u8]),
+    /// There is more to come.
+    Part,
+    /// Its message is too long to be put together.
+    TooLong,
+}
+
 impl Reassembly {
     /// Nothing has arrived.
     pub const fn new() -> Self {
@@ -28,6 +38,18 @@ impl Reassembly {
     /// Forgets what has arrived.
     pub const fn clear(&mut self) {
         self.message = None;
+    }
+
+    /// What a fragment comes to: one that is whole is its message, and the buffer is for other ones.
+    pub(crate) fn take<'m>(&'m mut self, fragment: &Fragment<'m>) -> Put<'m> {
+        if fragment.is_whole() {
+            self.clear();
+            Put::Whole(fragment.body)
+        } else if fragment.length as usize > MAX_FRAGMENTED_MESSAGE {
+            Put::TooLong
+        } else {
+            self.add(fragment).map_or(Put::Part, Put::Whole)
+        }
     }
 
     /// Adds a fragment, and returns the body of its message once all of it has arrived; `None` as well for a message

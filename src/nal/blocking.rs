@@ -58,6 +58,8 @@ pub struct SecureStack<'a, U, C, R, const H: usize = 1, const S: usize = 1, cons
     psk: &'a Psk<'a>,
     /// The one endpoint there is, while no socket is bound.
     endpoint: Option<Endpoint<'a, H, S>>,
+    /// Whether the endpoint lets clients in with the key that this side is a client with.
+    has_one_key: bool,
     clock: C,
     rng: R,
 }
@@ -65,24 +67,26 @@ pub struct SecureStack<'a, U, C, R, const H: usize = 1, const S: usize = 1, cons
 impl<'a, U, C, R> SecureStack<'a, U, C, R> {
     /// A stack for clients that hold `psk`.
     pub const fn new(stack: U, config: &'a Config<'a>, psk: &'a Psk<'a>, clock: C, rng: R) -> Self {
-        Self { stack, config, psk, endpoint: None, clock, rng }
+        Self { stack, config, psk, endpoint: None, has_one_key: false, clock, rng }
     }
 }
 
 impl<'a, U, C, R, const H: usize, const S: usize, const N: usize> SecureStack<'a, U, C, R, H, S, N> {
-    /// Lets one socket at a time be bound, and be a server with this endpoint.
+    /// Lets one socket at a time be bound, and be a server with this endpoint. Where that knows the identity and key of the stack's own
+    /// clients, no socket connects any more ([`OneKeyForBothRoles`](crate::Error::OneKeyForBothRoles)).
     pub fn with_server<const H2: usize, const S2: usize>(
         self,
         endpoint: Endpoint<'a, H2, S2>,
     ) -> SecureStack<'a, U, C, R, H2, S2, N> {
         let Self { stack, config, psk, clock, rng, .. } = self;
-        SecureStack { stack, config, psk, endpoint: Some(endpoint), clock, rng }
+        let has_one_key = endpoint.holds(psk);
+        SecureStack { stack, config, psk, endpoint: Some(endpoint), has_one_key, clock, rng }
     }
 
     /// Gives each socket buffers of `N2` bytes: `SecureStack::new(…).with_buffers::<256>()`.
     pub fn with_buffers<const N2: usize>(self) -> SecureStack<'a, U, C, R, H, S, N2> {
-        let Self { stack, config, psk, endpoint, clock, rng } = self;
-        SecureStack { stack, config, psk, endpoint, clock, rng }
+        let Self { stack, config, psk, endpoint, has_one_key, clock, rng } = self;
+        SecureStack { stack, config, psk, endpoint, has_one_key, clock, rng }
     }
 }
 
@@ -335,6 +339,9 @@ where
     /// Starts a handshake with `remote`. A socket that was connected or bound before starts anew, without a word to its
     /// peers.
     fn connect(&mut self, socket: &mut Self::UdpSocket, remote: SocketAddr) -> Result<(), Self::Error> {
+        if self.has_one_key {
+            return Err(crate::Error::OneKeyForBothRoles.into());
+        }
         let connection = Connection::client(self.config, self.psk, &mut self.rng, self.clock.now())?;
         self.connect_with(socket, remote, connection)
     }

@@ -232,3 +232,60 @@ fn without_cookies() {
     let sent: usize = world.net.trace.iter().map(|(_, packet)| packet.bytes.len()).sum();
     assert!(sent <= 3 * 130, "{sent}");
 }
+
+/// After a change of keys, a session that is checkpointed sends nothing before the next checkpoint; and from there it goes on, as it does
+/// from a suspension in the middle of one.
+#[test]
+fn saved_sessions_go_on() {
+    use dtls_psk::{Connection, Error, ImageSeal, MAX_IMAGE_LEN};
+    let seal = |counter| ImageSeal { key: &[7; 16], counter };
+    let mut image = [0; MAX_IMAGE_LEN];
+    let config = PSK_KE.with_connection_id(if cfg!(feature = "connection-id") { 1 } else { 0 });
+    let config = if cfg!(feature = "connection-id") { config } else { PSK_KE };
+    for by_server in [false, true] {
+        let mut world = Small::with_config(1, config);
+        let client = world.client_with(config, psk(IDENTITY, KEY), path(0));
+        world.run_for(MINUTE);
+        world.clients[client].connection.checkpoint(1_000, &seal(1), &mut image).unwrap();
+        world.assert_data_flows(client);
+        match by_server {
+            false => world.clients[client].connection.update_keys(false).unwrap(),
+            true => world.server.update_keys(&path(0), false).unwrap(),
+        }
+        world.run_for(MINUTE);
+        let pong = world.seal(&path(0), b"under the new keys");
+        let now = world.now;
+        world.clients[client].hit(&pong, now);
+        let connection = &mut world.clients[client].connection;
+        assert_eq!(connection.send(b"ping", &mut [0; 64]), Err(Error::CheckpointNeeded));
+        let len = connection.checkpoint(1_000, &seal(2), &mut image).unwrap();
+        world.assert_data_flows(client);
+        let config = support::world::leak(config);
+        let key = support::world::leak(psk(IDENTITY, KEY));
+        world.clients[client].connection = Connection::restore(config, key, &seal(2), &image[..len]).unwrap();
+        world.assert_data_flows(client);
+
+        // With a KeyUpdate on its way.
+        let connection = &mut world.clients[client].connection;
+        connection.update_keys(true).unwrap();
+        let lost = connection.poll_transmit(&mut [0; 256]).unwrap();
+        assert!(lost.is_some());
+        let idle = Connection::client(config, key, &mut support::seeded(9), world.now).unwrap();
+        let suspended = std::mem::replace(connection, idle);
+        let len = suspended.suspend(&seal(3), &mut image).map_err(|(_, error)| error).unwrap();
+        world.clients[client].connection = Connection::restore(config, key, &seal(3), &image[..len]).unwrap();
+        world.run_for(MINUTE);
+        world.assert_data_flows(client);
+        let epochs =
+            [world.clients[client].seal(b"epoch 5?")[0] & 3, world.seal(&path(0), b"epoch 5?")[0] & 3];
+        assert_eq!(epochs, if by_server { [0, 1] } else { [1, 0] });
+
+        // And a server's.
+        let len = world.server.suspend(&path(0), &seal(4), &mut image).unwrap();
+        world.server.restore(path(0), &seal(4), &image[..len], world.now).unwrap();
+        world.assert_data_flows(client);
+        world.server.update_keys(&path(0), true).unwrap();
+        world.run_for(MINUTE);
+        world.assert_data_flows(client);
+    }
+}

@@ -725,16 +725,17 @@ impl Session {
     /// A record that the session's keys do not open may be the client's Finished, come again (RFC 9147 §5.8.1).
     pub(super) fn open_repeated_finished(
         &mut self,
-        crypto: &dyn CryptoProvider,
+        config: &Config<'_>,
         header: &Header<'_>,
         body: &mut [u8],
         now: Instant,
     ) -> Result<(), Dropped> {
         let Header::Unified(unified) = header else { return Err(Dropped::Unexpected) };
-        let Some(LastFlight::Acknowledge { secret, window, until }) = &mut self.last_flight else {
+        let Some(LastFlight::Acknowledge { secret, window, forged, until }) = &mut self.last_flight else {
             return Err(Dropped::Unexpected);
         };
-        if now >= *until {
+        // Each forged record is a guess, and this key stands no more of them than others (RFC 9147 §4.5.3).
+        if now >= *until || *forged >= config.forgery_limit(self.write.suite().aead()) {
             self.last_flight = None;
             return Err(Dropped::Unexpected);
         }
@@ -746,8 +747,9 @@ impl Session {
         early.secret_mut().copy_from_slice(secret.as_ref());
         early.derive_key();
         early.go_on_with(*window);
-        let Opened { content_type, number, .. } = early.open(crypto, header, body)?;
-        *window = early.window();
+        let opened = early.open(config.crypto(), header, body);
+        (*window, *forged) = (early.window(), forged.saturating_add(early.forged()));
+        let Opened { content_type, number, .. } = opened?;
         if content_type == ContentType::Handshake {
             self.post.on_repeated_finished(number);
         }

@@ -386,6 +386,7 @@ impl Session {
             }
             return Received::default();
         }
+        let epoch = self.read.epoch();
         let opened = match self.read.open(config.crypto(), header, body) {
             Ok(opened) => opened,
             Err(reason) => {
@@ -399,6 +400,10 @@ impl Session {
         {
             self.write.on_heard();
             self.post.on_heard();
+            // What was saved would not read the peer any more.
+            if self.read.epoch() != epoch {
+                self.write.outdate_checkpoint();
+            }
         }
         let received = match content_type {
             ContentType::ApplicationData => Some(Event::Data(body)).into(),
@@ -428,7 +433,7 @@ impl Session {
                 Received::default()
             }
         };
-        let _ = number;
+        let _ = (number, epoch);
         Received { is_newest, ..received }
     }
 
@@ -441,7 +446,7 @@ impl Session {
         now: Instant,
     ) -> Result<(), Dropped> {
         #[cfg(feature = "dtls13")]
-        return self.open_repeated_finished(config.crypto(), header, body, now);
+        return self.open_repeated_finished(config, header, body, now);
         #[cfg(not(feature = "dtls13"))]
         {
             let _ = (config, header, body, now);

@@ -163,9 +163,9 @@ pub(crate) enum LastFlight {
         verify_data: [u8; crate::wire::finished::VERIFY_DATA13_LEN],
     },
     /// What a server reads the client's Finished with that comes again, to acknowledge it again (RFC 9147 §5.8.1): the secret of
-    /// epoch 2, what has arrived there, and until when.
+    /// epoch 2, what has arrived there, how many records did not open, and until when.
     #[cfg(feature = "dtls13")]
-    Acknowledge { secret: Secret, window: ReplayWindow, until: Instant },
+    Acknowledge { secret: Secret, window: ReplayWindow, forged: u64, until: Instant },
 }
 
 /// One handshake in progress, of either role.

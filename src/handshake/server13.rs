@@ -427,6 +427,7 @@ impl Core {
         let last_flight = LastFlight::Acknowledge {
             secret: pending.read.secret().clone(),
             window: pending.read.window(),
+            forged: pending.read.forged(),
             until: now + TWICE_MSL,
         };
         let peer = (server.identity, server.host);

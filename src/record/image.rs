@@ -65,7 +65,10 @@ pub(crate) fn load_states(r: &mut Reader<'_>) -> Result<(ReadState, WriteState),
     let mut write = WriteState::new(suite, 0, PeerConnectionId::EMPTY, 0);
     (write.epoch, write.record_size_limit) = load_key(&mut write.key, r)?;
     #[cfg(feature = "dtls13")]
-    write.secret.copy_from_slice(r.take(SECRET_LEN)?);
+    {
+        write.secret.copy_from_slice(r.take(SECRET_LEN)?);
+        write.go_on_after_a_gap();
+    }
     write.next = r.u64()?;
     write.connection_id = PeerConnectionId::new(r.vec8()?).ok_or(InvalidMessage::IllegalLength)?;
     Ok((read, write))

@@ -111,6 +111,10 @@ impl ReadState {
         self.connection_id.as_bytes()
     }
 
+    pub(crate) const fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
     /// How many records did not open.
     pub(crate) const fn forged(&self) -> u64 {
         self.forged

@@ -89,7 +89,7 @@ impl WriteState {
     /// Keeps so many numbers for this side, from the next one on. Those behind belong to whoever restores the image that is
     /// taken now. Returns where they began before, for [`unreserve`](Self::unreserve).
     pub(crate) fn reserve(&mut self, records: u64) -> Result<u64, Error> {
-        let reserved = self.next.saturating_add(records);
+        let reserved = self.next.saturating_add(records.min(self.longest_gap()));
         if reserved >= self.suite.aead().seal_limit() {
             return Err(Error::SealLimitReached);
         }
@@ -278,6 +278,11 @@ impl WriteState {
 
 #[cfg(not(feature = "dtls13"))]
 impl WriteState {
+    /// DTLS 1.2 tells all of a number.
+    const fn longest_gap(&self) -> u64 {
+        u64::MAX
+    }
+
     /// They have one length in DTLS 1.2.
     const fn is_next_long(&self) -> bool {
         true
@@ -320,6 +325,17 @@ impl WriteState {
         self.next = next;
     }
 
+    /// The peer may have seen none of the last numbers.
+    pub(crate) const fn go_on_after_a_gap(&mut self) {
+        self.unheard = MAX_UNHEARD;
+    }
+
+    /// How many numbers may be left out, so that the peer can still tell which 16 bits are meant: a quarter of what it could (RFC 9147
+    /// §4.2.2), for whoever has to restore more than once before it is heard.
+    fn longest_gap(&self) -> u64 {
+        if self.suite.version() == ProtocolVersion::Dtls13 { 1 << 13 } else { u64::MAX }
+    }
+
     /// Whether there may be a next epoch: its number stays below 2^48 (RFC 9147 §8).
     pub(crate) const fn may_update(&self) -> bool {
         self.epoch < MAX_SEQUENCE_NUMBER
@@ -331,8 +347,15 @@ impl WriteState {
         self.derive_key();
         self.epoch += 1;
         self.next = 0;
-        self.reserved = u64::MAX;
         self.unheard = 0;
+        self.outdate_checkpoint();
+    }
+
+    /// Keys have changed since the last checkpoint, if there was one: whoever restored it could not go on.
+    pub(crate) const fn outdate_checkpoint(&mut self) {
+        if self.reserved != u64::MAX {
+            self.reserved = 0;
+        }
     }
 
     /// A record of the peer's has come.

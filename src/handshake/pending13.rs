@@ -178,3 +178,6 @@ fn log_secret(context: &Context<'_>, label: &str, agreed: &Agreed, secret: &Secr
 
 #[cfg(not(feature = "keylog"))]
 fn log_secret(_: &Context<'_>, _: &str, _: &Agreed, _: &Secret) {}
+
+#[cfg(test)]
+mod tests;

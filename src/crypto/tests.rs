@@ -1,6 +1,7 @@
 //! The primitives against vectors that others published.
 
 use super::hmac::HmacKey;
+#[cfg(feature = "dtls12")]
 use super::prf::Prf;
 use super::provider::{AeadError, CryptoProvider, RustCrypto};
 use crate::AeadAlgorithm;
@@ -33,6 +34,7 @@ fn hmac_sha256() {
 /// (<https://mailarchive.ietf.org/arch/msg/tls/fzVCzk-z3FShgGJ6DOXqM1ydxms/>), and that OpenSSL 3.0 confirms:
 /// `openssl kdf -keylen 100 -kdfopt digest:SHA256 -kdfopt hexsecret:… -kdfopt hexseed:… TLS1-PRF`.
 #[test]
+#[cfg(feature = "dtls12")]
 fn prf_of_tls12() {
     let prf = Prf::new(&hex("9bbe436ba940f017b17652849a71db35"));
     let seed = hex("a0ba9f936cda311827a6f796ffd5198c");
@@ -96,4 +98,26 @@ fn aead() {
         }
     }
     assert!(tried.iter().take(ALGORITHMS.len()).all(|tried| *tried >= 8), "{tried:?}");
+}
+
+/// FIPS 197, appendix C.1; and appendix B.
+#[test]
+#[cfg(feature = "dtls13")]
+fn single_blocks() {
+    for [key, plain, cipher] in [
+        [
+            "000102030405060708090a0b0c0d0e0f",
+            "00112233445566778899aabbccddeeff",
+            "69c4e0d86a7b0430d8cdb78070b4c55a",
+        ],
+        [
+            "2b7e151628aed2a6abf7158809cf4f3c",
+            "3243f6a8885a308d313198a2e0370734",
+            "3925841d02dc09fbdc118597196a0b32",
+        ],
+    ] {
+        let mut block = hex(plain).try_into().unwrap();
+        RustCrypto.encrypt_block(&hex(key).try_into().unwrap(), &mut block).unwrap();
+        assert_eq!(block[..], hex(cipher));
+    }
 }

@@ -145,7 +145,7 @@ fn check(file: &str, client_id: &[u8], server_id: &[u8]) {
             read.open(&RustCrypto, &header, &mut forged),
             Err(Dropped::Forged | Dropped::Replayed)
         ));
-        let opened = read.open(&RustCrypto, &header, body).ok().expect("the keys are right");
+        let Ok(opened) = read.open(&RustCrypto, &header, body) else { panic!("the keys are right") };
         let number = opened.number;
         match opened.content_type {
             ContentType::Handshake => {

@@ -11,6 +11,8 @@ pub mod net;
 pub mod parse;
 pub mod peer;
 pub mod raw;
+#[cfg(feature = "dtls13")]
+pub mod raw13;
 #[cfg(feature = "resumption")]
 pub mod resumed;
 pub mod scene;

@@ -35,3 +35,13 @@ pub(crate) enum Side {
     Client,
     Server,
 }
+
+#[cfg(feature = "dtls13")]
+impl Side {
+    pub(crate) const fn peer(self) -> Self {
+        match self {
+            Self::Client => Self::Server,
+            Self::Server => Self::Client,
+        }
+    }
+}

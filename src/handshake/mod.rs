@@ -597,8 +597,12 @@ impl Handshake {
             #[cfg(feature = "dtls12")]
             State::Server(server) if server.pending.resumed => Some(server.pending.write.clone()),
             #[cfg(feature = "dtls13")]
-            State::Client13(client13::Client { pending, .. })
-            | State::Server13(server13::Server { pending, .. }) => Some(pending.write.clone()),
+            State::Client13(client) => Some(client.pending.write.clone()),
+            // One that has sent its Finished goes on under the keys of the session (RFC 8446 §2).
+            #[cfg(feature = "dtls13")]
+            State::Server13(server) => {
+                Some(server.pending.session_write(agreed::Side::Server, &self.core.transcript))
+            }
             _ => None,
         };
         self.core.end(State::Over { alert, write });

@@ -88,6 +88,15 @@ impl Pending {
         key_schedule::verify_data(self.read.secret(), &transcript.hash())
     }
 
+    /// Makes the state that this side writes with in the session, once the transcript ends with the server's Finished.
+    pub(super) fn session_write(&self, side: Side, transcript: &Transcript) -> WriteState {
+        let mut write = self.write.clone();
+        write.begin(APPLICATION_EPOCH, self.agreed.send_limit);
+        derive_secret(&self.secret, traffic_label(side), &transcript.hash(), write.secret_mut());
+        write.derive_key();
+        write
+    }
+
     /// Makes the states of the session, once the transcript ends with the server's Finished.
     pub(super) fn establish(
         &self,
@@ -98,20 +107,18 @@ impl Pending {
         last_flight: LastFlight,
         next_seqs: [u16; 2],
     ) -> Established {
-        let (mut read, mut write) = (self.read.clone(), self.write.clone());
-        read.begin(APPLICATION_EPOCH, self.agreed.receive_limit);
-        write.begin(APPLICATION_EPOCH, self.agreed.send_limit);
         let hash = transcript.hash();
+        let mut write = self.session_write(side, transcript);
+        let mut read = self.read.clone();
+        read.begin(APPLICATION_EPOCH, self.agreed.receive_limit);
+        derive_secret(&self.secret, traffic_label(side.peer()), &hash, read.secret_mut());
+        read.derive_key();
         let (client, server) = match side {
             Side::Client => (write.secret_mut(), read.secret_mut()),
             Side::Server => (read.secret_mut(), write.secret_mut()),
         };
-        derive_secret(&self.secret, b"c ap traffic", &hash, client);
-        derive_secret(&self.secret, b"s ap traffic", &hash, server);
         log_secret(context, "CLIENT_TRAFFIC_SECRET_0", &self.agreed, client);
         log_secret(context, "SERVER_TRAFFIC_SECRET_0", &self.agreed, server);
-        read.derive_key();
-        write.derive_key();
         let mut exporter_master = no_secret();
         if cfg!(any(feature = "exporter", feature = "keylog")) {
             derive_secret(&self.secret, b"exp master", &hash, &mut exporter_master);
@@ -166,6 +173,14 @@ impl Pending {
         };
         cache.put(&session, now);
         Tickets::ToSend { ticket, age_add }
+    }
+}
+
+/// What the first secret is called that this side writes with in a session.
+const fn traffic_label(side: Side) -> &'static [u8] {
+    match side {
+        Side::Client => b"c ap traffic",
+        Side::Server => b"s ap traffic",
     }
 }
 

@@ -167,7 +167,9 @@ impl Core {
     /// of them are here (RFC 9147 §7.1).
     pub(super) fn on_taken(&mut self, config: &Config<'_>, number: RecordNumber, taken: Taken, now: Instant) {
         let may_acknowledge = match &self.state {
-            State::Client13(_) | State::Server13(_) => true,
+            State::Client13(_) => true,
+            // All that a client says in the clear is its hello, which the flight answers.
+            State::Server13(_) => number.epoch > 0,
             // A part of a ServerHello, which may yet turn out to be one of DTLS 1.2, where nobody knows of ACKs.
             _ => false,
         };

@@ -16,6 +16,8 @@ pub mod raw13;
 #[cfg(feature = "resumption")]
 pub mod resumed;
 pub mod scene;
+#[cfg(feature = "dtls13")]
+pub mod scene13;
 pub mod schedule;
 pub mod world;
 

@@ -200,21 +200,17 @@ impl Core {
             // appendix C.4).
             context.config.forget_session(&offered.offer.tag);
         }
+        // What can go wrong has to do so here: from the next line on, alerts go out under the keys.
+        let shared =
+            point.map(|entry| self.key_share.agree(&parse_point(entry.key_exchange)?)).transpose()?;
+        self.key_share.wipe();
         self.state = State::Client13(client);
+        let State::Client13(client) = &mut self.state else { return Ok(()) };
+        let shared = shared.as_ref().map_or(&[][..], |shared| shared.as_ref());
+        client.pending.derive(context, Side::Client, shared, &self.transcript);
         self.acks.clear();
         self.flight = Flight::new(&[], self.flight.next_seq());
         self.timer.restart(context.config, now);
-        let State::Client13(client) = &mut self.state else { return Ok(()) };
-        match point {
-            Some(entry) => {
-                let shared = self.key_share.agree(&parse_point(entry.key_exchange)?)?;
-                client.pending.derive(context, Side::Client, shared.as_ref(), &self.transcript);
-            }
-            None => {
-                self.key_share.wipe();
-                client.pending.derive(context, Side::Client, &[], &self.transcript);
-            }
-        }
         Ok(())
     }
 

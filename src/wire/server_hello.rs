@@ -56,7 +56,7 @@ impl<'a> ServerHello<'a> {
             let is_dtls13 = super::supported_versions::selected(selected)? == version::DTLS13;
             // It is never named in the old field (RFC 9147 §5.4), and an older one never in the new (RFC 8446 §4.2.1).
             let fits = is_dtls13 && self.server_version == version::DTLS12;
-            return Ok(Some(ProtocolVersion::Dtls13).filter(|_| fits));
+            return if fits { Ok(Some(ProtocolVersion::Dtls13)) } else { Err(InvalidMessage::IllegalValue) };
         }
         Ok(Some(ProtocolVersion::Dtls12).filter(|_| self.server_version == version::DTLS12))
     }
@@ -95,13 +95,13 @@ mod tests {
         {
             // Both fields have to say what they say in DTLS 1.3 (RFC 9147 §5.4).
             hello.extensions.supported_versions = Some(&version::DTLS13);
-            assert_eq!(hello.version(), Ok(None));
+            assert_eq!(hello.version(), Err(InvalidMessage::IllegalValue));
             hello.server_version = version::DTLS12;
             assert_eq!(hello.version(), Ok(Some(ProtocolVersion::Dtls13)));
             // The extension is not there to say DTLS 1.2 (RFC 8446 §4.2.1), or TLS 1.3.
             for other in [&version::DTLS12, &version::DTLS10, &[3, 4]] {
                 hello.extensions.supported_versions = Some(other);
-                assert_eq!(hello.version(), Ok(None), "{other:?}");
+                assert_eq!(hello.version(), Err(InvalidMessage::IllegalValue), "{other:?}");
             }
             for odd in [&[][..], &[0xFE], &[2, 0xFE, 0xFC]] {
                 hello.extensions.supported_versions = Some(odd);

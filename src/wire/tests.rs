@@ -87,7 +87,7 @@ fn server_hellos() {
         let body = body(name, HandshakeType::ServerHello);
         let hello = ServerHello::parse(&body).unwrap();
         // It is not of DTLS.
-        assert_eq!(hello.version(), Ok(None));
+        assert_eq!(hello.version(), Err(InvalidMessage::IllegalValue));
         let extensions = hello.extensions;
         assert!(!extensions.unknown);
         assert_eq!(supported_versions::selected(extensions.supported_versions.unwrap()), Ok(TLS13));

@@ -444,12 +444,17 @@ impl RawServer13 {
     #[track_caller]
     pub fn take_hello(&mut self, sent: &[Vec<u8>]) {
         let [datagram] = sent else { panic!("one hello: {sent:?}") };
-        self.client_hello = datagram[25..].to_vec();
-        let whole = tls_message(craft::CLIENT_HELLO, &self.client_hello);
+        let whole = tls_message(craft::CLIENT_HELLO, &datagram[25..]);
         let start = [&self.transcript[..], &whole[..whole.len() - 35]].concat();
         let binder = verify_data(&derive(&hmac(&[0; 32], &self.psk), "ext binder", &[]), &start);
         assert!(whole.ends_with(&binder), "the client's binder");
-        self.transcript.extend(whole);
+        self.hear_hello(sent);
+    }
+
+    /// The same, whatever the binder.
+    pub fn hear_hello(&mut self, sent: &[Vec<u8>]) {
+        self.client_hello = sent[0][25..].to_vec();
+        self.transcript.extend(tls_message(craft::CLIENT_HELLO, &self.client_hello));
     }
 
     fn plaintext(&mut self, body: &[u8]) -> Vec<u8> {

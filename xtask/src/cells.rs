@@ -174,9 +174,20 @@ const FACTS: &[Fact] = &[
         ..ANY
     },
     Fact {
+        peers: &[
+            "openssl",
+            "gnutls",
+            "libcoap (OpenSSL)",
+            "libcoap (GnuTLS)",
+            "mbedtls",
+            "wolfssl",
+            "bouncycastle",
+            "tinydtls",
+            "aiocoap",
+        ],
         features: &["resumption by ticket"],
         roles: &["server"],
-        reason: "our server gives no tickets",
+        reason: "our server gives no tickets in DTLS 1.2",
         ..ANY
     },
     Fact {

@@ -19,4 +19,5 @@ mod relay;
 mod server_names;
 mod suite;
 mod tshark;
+mod tshark13;
 mod weather;

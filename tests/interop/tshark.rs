@@ -1,12 +1,12 @@
 //! Wireshark's decoder as an independent judge: a recorded session must decrypt with the key log and hold nothing
 //! malformed.
 
-use std::fmt::Write;
+use std::{fmt::Write, process::Command};
 
 use dtls_psk::CipherSuite;
 
 use crate::{
-    ours,
+    matrix, ours,
     peers::{Ended, Peer, Scratch, program},
     relay::{Datagram, FAIR, Relay},
     suite::{SUITES, Suite},
@@ -88,6 +88,34 @@ fn read(line: &str, all: &Ended) -> Seen {
         coap_path: path.into(),
         coap_payload: payload.into(),
     }
+}
+
+/// The content of each record of DTLS 1.3 that Wireshark opens, and whether it came from the client.
+#[track_caller]
+pub fn opened13(passed: &[Datagram], key_log: &Scratch) -> Vec<(bool, String)> {
+    let capture = capture(passed);
+    let tshark = matrix::folder().join("tshark");
+    assert!(tshark.is_file(), "there is no tshark for DTLS 1.3: `cargo xtask test` brings it");
+    let mut command = Command::new(tshark);
+    command.args(["-n", "-r", capture.path(), "-T", "fields", "-E", "separator=|", "-E", "occurrence=a"]);
+    command.args(["-o", &format!("tls.keylog_file:{}", key_log.path())]);
+    command.args(["-d", &format!("udp.port=={SERVER_PORT},dtls")]);
+    command.args(["-d", &format!("dtls.port=={SERVER_PORT},data")]);
+    for field in ["_ws.malformed", "udp.srcport", "dtls.handshake.type", "data.data"] {
+        command.args(["-e", field]);
+    }
+    let ended = Peer::spawn(&mut command).wait();
+    assert!(ended.status.success(), "tshark failed: {ended}");
+    let text = String::from_utf8_lossy(&ended.stdout);
+    let lines = text.lines().map(|line| {
+        let [malformed, port, message, data] = line.split('|').collect::<Vec<_>>()[..] else {
+            panic!("{line}: {ended}")
+        };
+        assert!(malformed.is_empty(), "Wireshark complains: {ended}");
+        let content = if message.is_empty() { data.into() } else { format!("message {message}") };
+        (port != SERVER_PORT.to_string(), content)
+    });
+    lines.collect()
 }
 
 /// The datagrams as a capture file.

@@ -11,6 +11,7 @@ mod peers;
 mod step;
 mod test;
 mod thumb;
+mod wireshark;
 
 use std::{path::Path, process::ExitCode};
 

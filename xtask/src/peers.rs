@@ -9,6 +9,7 @@ use std::{
 use crate::{
     aiocoap, bouncycastle,
     step::{Result, Steps},
+    wireshark,
 };
 
 /// Where their parts lie.
@@ -131,6 +132,7 @@ pub fn build(steps: &mut Steps) -> Result {
     std::fs::create_dir_all(&folder)?;
     aiocoap::install(steps, &folder)?;
     bouncycastle::build(steps, &folder)?;
+    wireshark::install(steps, &folder)?;
     let stale = |library: &&Library| !is_fresh(&program(&folder, library), library).unwrap_or(false);
     let libraries: Vec<_> = LIBRARIES.iter().filter(stale).collect();
     if libraries.is_empty() {

@@ -77,22 +77,22 @@ impl Pair {
         let mut buf = [0; 2048];
         loop {
             if let Some(len) = self.client.poll_transmit(&mut buf).unwrap() {
-                self.to_server(buf[..len].to_vec());
+                self.pass_to_server(buf[..len].to_vec());
             } else if let Some((len, _)) = self.server.poll_transmit(&mut buf).unwrap() {
-                self.to_client(buf[..len].to_vec());
+                self.pass_to_client(buf[..len].to_vec());
             } else {
                 return;
             }
         }
     }
 
-    fn to_server(&mut self, mut bytes: Vec<u8>) {
+    fn pass_to_server(&mut self, mut bytes: Vec<u8>) {
         self.hear(true, &bytes);
         let received = self.server.receive(&mut bytes, self.path, &mut self.rng, self.now);
         received.for_each(|_| ());
     }
 
-    fn to_client(&mut self, mut bytes: Vec<u8>) {
+    fn pass_to_client(&mut self, mut bytes: Vec<u8>) {
         self.hear(false, &bytes);
         self.client.receive(&mut bytes, self.now).for_each(|_| ());
     }

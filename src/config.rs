@@ -180,6 +180,7 @@ impl<'a> Config<'a> {
     ///
     /// Handshake messages are cut to fit. A ClientHello never is, as servers cannot put it together before they spend
     /// memory (RFC 6347 §4.2.1), so a client's MTU must hold it; one that repeats a cookie of more than 32 bytes may be longer.
+    /// Nor is what a server says before it spends any: one of DTLS 1.3 needs 132 bytes, for a HelloRetryRequest.
     pub const fn with_mtu(self, mtu: usize) -> Self {
         Self { mtu, ..self }
     }
@@ -512,9 +513,9 @@ impl<'a> Config<'a> {
         self.check(self.hello_len())
     }
 
-    /// The same for an endpoint, which sends no ClientHello and may cut everything else.
-    pub(crate) fn validate_for_endpoint(&self) -> Result<(), Error> {
-        self.check(Config::MIN_MTU)
+    /// The same for an endpoint, which sends no ClientHello, and cuts everything but its first answer.
+    pub(crate) fn validate_for_endpoint(&self, longest_answer: usize) -> Result<(), Error> {
+        self.check(longest_answer.max(Config::MIN_MTU))
     }
 
     fn check(&self, least_mtu: usize) -> Result<(), Error> {

@@ -7,11 +7,14 @@ use std::time::Duration;
 use dtls_psk::{CipherSuite, Config, Error};
 use rand::RngExt;
 
-use support::net::{Conditions, Counts};
+use support::net::{Conditions, Counts, Direction, Packet};
 use support::world::{Note, Small, World, path, psk};
 use support::{IDENTITY, KEY, seeded};
 
-const PATIENT: Config<'static> = support::DTLS12.with_handshake_timeout(Duration::from_secs(100_000));
+/// Time enough for every repetition.
+const fn patient(config: Config<'static>) -> Config<'static> {
+    config.with_handshake_timeout(Duration::from_secs(100_000))
+}
 
 /// One association over a bad network: handshake, then data both ways. How long the handshake took, what the network did
 /// meanwhile, and how many flights were sent again in all.
@@ -35,6 +38,16 @@ fn associate(seed: u64, configs: Configs, conditions: Conditions) -> (Duration, 
     assert!(done, "seed {seed}: {:?} {:?} {:?}", world.clients[client].log, world.log, world.net.conditions);
     let took = world.now.saturating_since(start);
     let counts = world.net.counts;
+    let is_answer = |packet: &&Packet| packet.direction == Direction::ToClient;
+    let longest = world
+        .net
+        .trace
+        .iter()
+        .map(|(_, packet)| packet)
+        .filter(is_answer)
+        .map(|packet| packet.bytes.len())
+        .max();
+    assert!(longest.unwrap() <= configs.mtu, "{longest:?}");
 
     world.assert_agreement(client);
     let peer = world.server.peer(&path(0)).unwrap();
@@ -45,10 +58,10 @@ fn associate(seed: u64, configs: Configs, conditions: Conditions) -> (Duration, 
     for n in 0..SENT as u8 {
         let bytes = world.clients[client].seal(&[n; 20]);
         let now = world.now;
-        let packet = |direction, bytes| support::net::Packet { direction, path: path(0), bytes };
-        world.net.send(now, packet(support::net::Direction::ToServer, bytes));
+        let packet = |direction, bytes| Packet { direction, path: path(0), bytes };
+        world.net.send(now, packet(Direction::ToServer, bytes));
         let bytes = world.seal(&path(0), &[n; 30]);
-        world.net.send(now, packet(support::net::Direction::ToClient, bytes));
+        world.net.send(now, packet(Direction::ToClient, bytes));
     }
     world.run_for(Duration::from_secs(100));
     for (log, len) in [(world.log_of(path(0)), 20), (world.clients[client].log.clone(), 30)] {
@@ -76,29 +89,34 @@ struct Configs {
     client: Config<'static>,
     /// The client was here before.
     resume: bool,
+    /// That of the server.
+    mtu: usize,
 }
 
 impl Configs {
     fn full(config: Config<'static>) -> Self {
-        Self { server: config, client: config, resume: false }
+        Self { server: config, client: config, resume: false, mtu: usize::MAX }
     }
 
     #[cfg(feature = "resumption")]
-    fn resumed() -> Self {
-        let [server, client] = [0; 2].map(|_| support::resumed::with_cache(PATIENT));
-        Self { server, client, resume: true }
+    fn resumed(config: Config<'static>) -> Self {
+        let [server, client] = [0; 2].map(|_| support::resumed::with_cache(config));
+        Self { server, client, resume: true, mtu: usize::MAX }
     }
 }
 
 /// Loss from 0 to 60 %, with duplicates and reordering, over hundreds of seeds.
 #[test]
 fn loss_duplication_and_reordering() {
-    println!("          datagrams of a handshake  virtual seconds");
-    println!("loss      sent   lost   again       median  longest");
-    for loss in [0, 10, 20, 30, 40, 50, 60] {
-        row("full", loss, || Configs::full(PATIENT));
-        #[cfg(feature = "resumption")]
-        row("resumed", loss, Configs::resumed);
+    println!("               datagrams of a handshake  virtual seconds");
+    println!("loss           sent   lost   again       median  longest");
+    for (version, config) in support::versions() {
+        let config = patient(config);
+        for loss in [0, 10, 20, 30, 40, 50, 60] {
+            row(&format!("{version} full"), loss, || Configs::full(config));
+            #[cfg(feature = "resumption")]
+            row(&format!("{version} resumed"), loss, || Configs::resumed(config));
+        }
     }
 }
 
@@ -126,7 +144,7 @@ fn row(kind: &str, loss: u32, configs: impl Fn() -> Configs) {
     let each = |total: u64| total as f64 / HANDSHAKES as f64;
     let (median, longest) = (times[times.len() / 2], times[times.len() - 1]);
     let (sent, lost, again) = (each(totals.sent), each(totals.lost), each(repeated.into()));
-    println!("{loss:2} % {kind:7} {sent:4.1}  {lost:5.1}  {again:6.1}  {median:11.1}  {longest:7.1}");
+    println!("{loss:2} % {kind:12} {sent:4.1}  {lost:5.1}  {again:6.1}  {median:11.1}  {longest:7.1}");
     assert!(totals.duplicated > 0 && totals.reordered > 0);
     if loss == 0 {
         assert!(longest < 10.0, "no loss, no waiting: {times:?}");
@@ -139,17 +157,27 @@ fn row(kind: &str, loss: u32, configs: impl Fn() -> Configs) {
 #[test]
 fn loss_with_a_small_mtu() {
     let hint: &'static [u8] = &[b'h'; 128];
-    let mut fragments = 0;
-    for seed in 0..150 {
-        let mtu = Config::MIN_MTU + (seed as usize % 30);
-        let config = PATIENT.with_suites(&[CipherSuite::Aes128Ccm]).with_mtu(mtu).with_identity_hint(hint);
-        let conditions =
-            Conditions { loss: 0.2, duplicate: 0.1, reorder: 0.3, delay: 5..=50, mtu, ..Conditions::PERFECT };
-        let (_, counts, _) = associate(seed, Configs::full(config), conditions);
-        assert_eq!(counts.too_long, 0);
-        fragments += counts.sent;
+    for (version, config) in support::versions() {
+        // One of each version, with tags of 16 bytes.
+        let is_it = |suite: &&CipherSuite| suite.name().ends_with("AES_128_CCM") || suite.number() == 0x1304;
+        let suites: Vec<CipherSuite> = CipherSuite::ALL.iter().filter(is_it).copied().collect();
+        let config = patient(config).with_suites(suites.leak()).with_identity_hint(hint);
+        let mut sent = 0;
+        for seed in 0..150 {
+            // A HelloRetryRequest is not cut either.
+            let least = if version == "1.2" { Config::MIN_MTU } else { 132 };
+            let mtu = least + (seed as usize % 30);
+            let conditions =
+                Conditions { loss: 0.2, duplicate: 0.1, reorder: 0.3, delay: 5..=50, ..Conditions::PERFECT };
+            // A ClientHello is never cut.
+            let of_client = if version == "1.2" { config.with_mtu(mtu) } else { config };
+            let configs = Configs { server: config.with_mtu(mtu), client: of_client, resume: false, mtu };
+            let (_, counts, _) = associate(seed, configs, conditions);
+            sent += counts.sent;
+        }
+        println!("{version}: {sent} datagrams in 150 handshakes");
+        assert!(sent > 150 * 8, "{version}: {sent}");
     }
-    assert!(fragments > 150 * 8);
 }
 
 /// Damaged datagrams: a handshake may fail of them, as nothing authenticates its start, but never end in disagreement,
@@ -157,25 +185,27 @@ fn loss_with_a_small_mtu() {
 #[test]
 fn bit_errors() {
     let (mut established, mut failed, mut damaged) = (0, 0, 0);
-    for seed in 0..400 {
-        let mut world = Small::new(seed);
+    let worlds = support::versions().flat_map(|(_, config)| (0..400).map(move |seed| (seed, config)));
+    for (seed, config) in worlds {
+        let mut world = Small::with_config(seed, config).with_usual(config);
         world.net.conditions.bit_error = seeded(seed).random_range(0.0..0.5);
         world.net.conditions.duplicate = 0.1;
         let client = world.client();
+        let both =
+            |world: &Small| world.clients[client].is_established() && world.server.peer(&path(0)).is_some();
         let over = |world: &Small| {
-            let over = world.clients[client].log.iter().any(|note| matches!(note, Note::Failed(_)));
-            over || world.clients[client].is_established()
+            both(world) || world.clients[client].log.iter().any(|note| matches!(note, Note::Failed(_)))
         };
         assert!(world.run_until(Duration::from_secs(120), over), "seed {seed} hangs");
         damaged += world.net.counts.damaged;
-        if world.clients[client].is_established() {
+        if both(&world) {
             established += 1;
             assert_eq!(world.server.peer(&path(0)).map(|peer| peer.identity), Some(IDENTITY));
             for n in 0..50_u8 {
                 let now = world.now;
-                let (direction, path) = (support::net::Direction::ToServer, path(0));
+                let (direction, path) = (Direction::ToServer, path(0));
                 let bytes = world.clients[client].seal(&[n; 9]);
-                world.net.send(now, support::net::Packet { direction, path, bytes });
+                world.net.send(now, Packet { direction, path, bytes });
             }
             let before = world.log.len();
             world.run_for(Duration::from_secs(1));
@@ -188,8 +218,10 @@ fn bit_errors() {
             world.assert_data_flows(client);
         } else {
             failed += 1;
-            assert_eq!(world.clients[client].log.len(), 1);
-            assert_ne!(world.clients[client].log, [Note::Failed(Error::NoAnswer)], "somebody answered");
+            let log = &world.clients[client].log;
+            // A client of DTLS 1.3 may have been through before it found that its Finished is not acknowledged.
+            assert!(matches!(log[..], [Note::Failed(_)] | [Note::Established, Note::Failed(_)]), "{log:?}");
+            assert_ne!(*log, [Note::Failed(Error::NoAnswer)], "somebody answered");
         }
         // Whatever became of it, the server is free again in the end and serves others.
         world.net.conditions = Conditions::PERFECT;
@@ -204,13 +236,17 @@ fn bit_errors() {
 /// Many clients at once behind a bad network, each with its own identity and key.
 #[test]
 fn many_clients_on_a_bad_network() {
-    let mut world = World::<32, 64>::with_config(99, PATIENT);
+    support::versions().for_each(|(_, config)| many_clients(patient(config)));
+}
+
+fn many_clients(config: Config<'static>) {
+    let mut world = World::<32, 64>::with_config(99, config);
     world.net.conditions =
         Conditions { loss: 0.3, duplicate: 0.2, reorder: 0.2, delay: 5..=300, ..Conditions::PERFECT };
     for n in 0..32_u8 {
         let key = psk(&[n], &[n, 1, 2, 3, 4, 5, 6, 7]);
         world.keys.add(key);
-        world.client_with(PATIENT, key, path(n.into()));
+        world.client_with(config, key, path(n.into()));
     }
     let all = |world: &World<32, 64>| world.clients.iter().all(|client| client.is_established());
     assert!(world.run_until(Duration::from_secs(10_000), all));

@@ -33,6 +33,7 @@ use crate::psk::PskStore;
 use crate::stats::Stats;
 use crate::time::Instant;
 use crate::wire::return_routability_check::Kind;
+use crate::wire::version::ProtocolVersion;
 
 /// No session is due.
 const NONE_DUE: u16 = u16::MAX;
@@ -175,7 +176,9 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
         storage: &'a mut Storage<H, S>,
         rng: &mut R,
     ) -> Result<Self, Error> {
-        config.validate_for_endpoint()?;
+        // A HelloRetryRequest is longer than what any client needs.
+        let is_of_1_3 = config.offers_version(ProtocolVersion::Dtls13);
+        config.validate_for_endpoint(if is_of_1_3 { HelloReply::MAX_LEN } else { 0 })?;
         // More connection IDs than peers may have, so that a free one is found soon.
         if let Some(len @ 1..) = config.connection_id_len()
             && 1_u64.checked_shl(8 * len as u32).is_some_and(|ids| ids < 2 * (H + S) as u64)

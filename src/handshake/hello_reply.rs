@@ -29,8 +29,7 @@ use crate::wire::record::{ContentType, RecordHeader};
 #[cfg(feature = "dtls13")]
 use crate::wire::version::ProtocolVersion;
 
-/// Longest reply in bytes. A ClientHello is never shorter, so a reply never amplifies.
-const MAX_LEN: usize = crate::wire::record::HEADER_LEN + crate::wire::handshake::HEADER_LEN + BODY_LEN;
+const HEADERS_LEN: usize = crate::wire::record::HEADER_LEN + crate::wire::handshake::HEADER_LEN;
 
 #[cfg(not(feature = "dtls13"))]
 const BODY_LEN: usize = 2 + 1 + COOKIE_LEN;
@@ -59,6 +58,9 @@ enum Kind {
 }
 
 impl HelloReply {
+    /// Longest reply in bytes. A ClientHello is never shorter, so a reply never amplifies.
+    pub(crate) const MAX_LEN: usize = HEADERS_LEN + BODY_LEN;
+
     #[cfg(feature = "dtls12")]
     pub(crate) fn hello_verify_request(
         header: &RecordHeader<'_>,
@@ -109,7 +111,7 @@ impl HelloReply {
             Kind::Alert(description) => {
                 debug!("-> Alert {:?}", description);
                 let len = plain.write(ContentType::Alert, [&Alert::fatal(*description).to_bytes(), &[]], buf);
-                return len.ok_or(Error::BufferTooSmall { needed: MAX_LEN });
+                return len.ok_or(Error::BufferTooSmall { needed: Self::MAX_LEN });
             }
         };
         debug!("-> {:?} with a cookie (message {})", msg_type, message_seq);
@@ -119,6 +121,6 @@ impl HelloReply {
                 .filter(|(_, part)| *part == body.len())
                 .map(|(len, _)| len)
         });
-        written.ok_or(Error::BufferTooSmall { needed: MAX_LEN })
+        written.ok_or(Error::BufferTooSmall { needed: Self::MAX_LEN })
     }
 }

@@ -42,6 +42,18 @@ pub fn suites12() -> impl ExactSizeIterator<Item = &'static dtls_psk::CipherSuit
     SUITES.iter()
 }
 
+/// A configuration for each choice of versions that this build has, by its name.
+pub fn versions() -> impl Iterator<Item = (&'static str, dtls_psk::Config<'static>)> {
+    use dtls_psk::ProtocolVersion::*;
+    #[cfg(all(feature = "dtls12", feature = "dtls13"))]
+    let all: [(&str, &[_]); 3] = [("1.2", &[Dtls12]), ("1.3", &[Dtls13]), ("any", &[Dtls12, Dtls13])];
+    #[cfg(not(feature = "dtls13"))]
+    let all: [(&str, &[_]); 1] = [("1.2", &[Dtls12])];
+    #[cfg(not(feature = "dtls12"))]
+    let all: [(&str, &[_]); 1] = [("1.3", &[Dtls13])];
+    all.into_iter().map(|(name, versions)| (name, dtls_psk::Config::new().with_versions(versions)))
+}
+
 /// The default configuration in DTLS 1.2 alone.
 pub const DTLS12: dtls_psk::Config<'static> =
     dtls_psk::Config::new().with_versions(&[dtls_psk::ProtocolVersion::Dtls12]);

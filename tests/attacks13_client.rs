@@ -11,7 +11,7 @@ use dtls_psk::{Config, Error, PeerMisbehaved};
 use support::craft::*;
 use support::parse;
 use support::raw13::*;
-use support::scene13::{ClientScene13, ClientState13, DTLS13};
+use support::scene13::{ClientScene13, ClientState13};
 use support::world::Note;
 
 use ClientState13::*;
@@ -184,6 +184,7 @@ fn server_hellos_against_the_rules() {
 #[test]
 fn key_shares() {
     use dtls_psk::PskKeyExchangeMode;
+    use support::scene13::DTLS13;
     let share = |group: u16, key: &[u8]| (EXT_KEY_SHARE, [&group.to_be_bytes()[..], &vec16(key)].concat());
     let answered = |config: Config<'static>, share: Option<(u16, Vec<u8>)>| {
         let mut scene = ClientScene13::with_config(AwaitsServerHello, 5, config);

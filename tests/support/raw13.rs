@@ -8,6 +8,7 @@ use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
 
 use super::craft::{self, ClientHello, ServerHello, message, record, vec8, vec16};
+use super::parse;
 
 pub const SUITE: u16 = 0x1305;
 pub const ACK: u8 = 26;
@@ -194,6 +195,20 @@ fn skip_plaintext(mut datagram: &[u8]) -> &[u8] {
     datagram
 }
 
+/// The messages that these records hold, in order: their types and bodies. Each is there as a whole, in parts that may come twice.
+fn reassemble(records: impl Iterator<Item = Vec<u8>>) -> Vec<(u8, Vec<u8>)> {
+    let mut messages = std::collections::BTreeMap::new();
+    for part in records.flat_map(|record| parse::messages(&record)) {
+        let (_, body) = messages.entry(part.message_seq).or_insert((part.msg_type, vec![None; part.length]));
+        for (place, byte) in body[part.offset..].iter_mut().zip(part.body) {
+            assert!(place.is_none_or(|before| before == byte));
+            *place = Some(byte);
+        }
+    }
+    let whole = |body: Vec<Option<u8>>| body.into_iter().map(|byte| byte.expect("all of it")).collect();
+    messages.into_values().map(|(msg_type, body)| (msg_type, whole(body))).collect()
+}
+
 /// An ACK of these records.
 pub fn ack(numbers: &[(u64, u64)]) -> Vec<u8> {
     let list =
@@ -368,19 +383,17 @@ impl RawClient13 {
             self.hello.extensions.iter().flatten().find(|(number, _)| *number == craft::EXT_CONNECTION_ID);
         let own = own.filter(|_| !theirs.is_empty()).map(|(_, data)| data[1..].to_vec()).unwrap_or_default();
         let read = Direction::new(schedule.server.clone(), 2, &own);
-        let mut messages: Vec<u8> = read.open_all(flight).into_iter().flat_map(|(_, data, _)| data).collect();
-        let mut seen = Vec::new();
-        while !messages.is_empty() {
-            let len = u32::from_be_bytes([0, messages[1], messages[2], messages[3]]) as usize;
-            let body: Vec<u8> = messages[12..12 + len].to_vec();
-            if messages[0] == craft::FINISHED {
+        let messages = reassemble(read.open_all(flight).into_iter().map(|(_, data, _)| data));
+        assert_eq!(
+            messages.iter().map(|(msg_type, _)| *msg_type).collect::<Vec<_>>(),
+            [ENCRYPTED_EXTENSIONS, craft::FINISHED]
+        );
+        for (msg_type, body) in messages {
+            if msg_type == craft::FINISHED {
                 assert_eq!(body, verify_data(&schedule.server, &self.transcript), "the server's Finished");
             }
-            seen.push(messages[0]);
-            self.transcript.extend(tls_message(messages[0], &body));
-            messages.drain(..12 + len);
+            self.transcript.extend(tls_message(msg_type, &body));
         }
-        assert_eq!(seen, [ENCRYPTED_EXTENSIONS, craft::FINISHED]);
         self.finished = verify_data(&schedule.client, &self.transcript);
         let [client, server] = schedule.session(&self.transcript);
         self.session =

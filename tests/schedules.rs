@@ -9,11 +9,12 @@ use std::cell::Cell;
 use std::collections::HashSet;
 use std::time::Duration;
 
-use dtls_psk::Config;
+use dtls_psk::{CipherSuite, Config};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 
+use support::craft::TLS12_CID;
 use support::net::{Direction, Packet};
 use support::parse;
 use support::schedule::{Lane, Schedule, Turn};
@@ -26,26 +27,32 @@ const WORST: u8 = 8;
 const CAN_RESUME: bool = cfg!(feature = "resumption");
 
 /// Time enough for every repetition.
-const PATIENT: Config<'static> = support::DTLS12.with_handshake_timeout(Duration::from_secs(100_000));
+const PATIENT: Config<'static> = Config::new().with_handshake_timeout(Duration::from_secs(100_000));
 /// Between two repetitions.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What the two ends want of each other.
 #[derive(Clone, Copy, Debug)]
 struct Wishes {
+    /// Which says the version, too.
     suite: usize,
     connection_ids: bool,
     resume: bool,
 }
 
 impl Wishes {
-    const NONE: Self = Self { suite: 0, connection_ids: false, resume: false };
+    /// Nothing but the first suite of each version.
+    fn least() -> impl Iterator<Item = Self> {
+        let suites = CipherSuite::ALL.iter().enumerate();
+        let is_first = |(at, suite): &(usize, &CipherSuite)| {
+            CipherSuite::ALL[..*at].iter().all(|earlier| earlier.version() != suite.version())
+        };
+        suites.filter(is_first).map(|(suite, _)| Self { suite, connection_ids: false, resume: false })
+    }
 
     /// What the server is configured for, or the client, which needs a cache of its own.
     fn config(self) -> Config<'static> {
-        let suites = support::suites12();
-        let suite = suites.clone().nth(self.suite % suites.len()).unwrap();
-        let mut config = PATIENT.with_suites(std::slice::from_ref(suite));
+        let mut config = PATIENT.with_suites(std::slice::from_ref(&CipherSuite::ALL[self.suite]));
         if self.connection_ids {
             config = config.with_connection_id(1);
         }
@@ -116,9 +123,12 @@ fn turns() -> impl Strategy<Value = Vec<Turn>> {
 }
 
 fn wishes() -> impl Strategy<Value = Wishes> {
-    (0..support::suites12().len(), any::<bool>(), any::<bool>()).prop_map(
-        |(suite, connection_ids, resume)| Wishes { suite, connection_ids, resume: resume && CAN_RESUME },
-    )
+    let suites = 0..CipherSuite::ALL.len();
+    (suites, any::<bool>(), any::<bool>()).prop_map(|(suite, connection_ids, resume)| Wishes {
+        suite,
+        connection_ids,
+        resume: resume && CAN_RESUME,
+    })
 }
 
 /// Any schedule. One that fails is shrunk, and printed. There are sixteen times as many as `PROPTEST_CASES` says.
@@ -141,40 +151,69 @@ fn any_schedule() {
 /// As few datagrams as may be get through, from whichever one on: for each N, the longest handshake.
 #[test]
 fn as_little_as_may_be() {
-    println!("one in  full     resumed");
-    for window in 1..=WORST {
-        let longest = [false, CAN_RESUME].map(|resume| {
-            let starts =
-                (0..window).flat_map(|to_server| (0..window).map(move |to_client| [to_server, to_client]));
-            let times = starts.map(|starts| {
-                let [to_server, to_client] = starts.map(|first| {
-                    let turn = |lost| Turn { lost, arrivals: vec![10] };
-                    // A thousand turns are more than any handshake sees.
-                    Lane::new([vec![turn(first)], vec![turn(window - 1); 1_000]].concat())
+    for least in Wishes::least() {
+        println!("{}", CipherSuite::ALL[least.suite].version());
+        println!("one in  full     resumed");
+        for window in 1..=WORST {
+            let longest = [false, CAN_RESUME].map(|resume| {
+                let starts = (0..window)
+                    .flat_map(|to_server| (0..window).map(move |to_client| [to_server, to_client]));
+                let times = starts.map(|starts| {
+                    let [to_server, to_client] = starts.map(|first| {
+                        let turn = |lost| Turn { lost, arrivals: vec![10] };
+                        // A thousand turns are more than any handshake sees.
+                        Lane::new([vec![turn(first)], vec![turn(window - 1); 1_000]].concat())
+                    });
+                    let wishes = Wishes { resume, ..least };
+                    finish(wishes, |world| world.net.schedule = Some(Schedule { to_server, to_client }))
+                        .unwrap()
                 });
-                let wishes = Wishes { resume, ..Wishes::NONE };
-                finish(wishes, |world| world.net.schedule = Some(Schedule { to_server, to_client })).unwrap()
+                times.max().unwrap()
             });
-            times.max().unwrap()
-        });
-        println!("{window:6}  {:<7.1?}  {:.1?}", longest[0], longest[1]);
-        // A flight that N repetitions bring there, and N times that until the answer has come back.
-        let bound = LONGEST_TIMEOUT * u32::from(window) * u32::from(window) * 3;
-        assert!(longest.iter().all(|longest| *longest <= bound), "{longest:?}");
+            println!("{window:6}  {:<7.1?}  {:.1?}", longest[0], longest[1]);
+            // A flight that N repetitions bring there, and N times that until the answer has come back.
+            let bound = LONGEST_TIMEOUT * u32::from(window) * u32::from(window) * 3;
+            assert!(longest.iter().all(|longest| *longest <= bound), "{longest:?}");
+        }
     }
+}
+
+/// What a datagram brings, as far as anyone can tell who has no keys.
+fn kind(packet: &Packet) -> (Direction, Vec<u8>) {
+    let first = packet.bytes[0];
+    // In DTLS 1.3, the epoch and how much it is (RFC 9147 §4).
+    let sealed = first & 0xE0 == 0x20;
+    let kind = if sealed {
+        vec![first, packet.bytes.len() as u8]
+    } else {
+        parse::message_types(&[until_sealed(&packet.bytes)])
+    };
+    (packet.direction, kind)
+}
+
+/// The records of a datagram before those whose header has another form than in the clear.
+fn until_sealed(datagram: &[u8]) -> Vec<u8> {
+    let mut at = 0;
+    while datagram.get(at).is_some_and(|first| first & 0xE0 == 0 && *first != TLS12_CID) {
+        at += 13 + usize::from(u16::from_be_bytes([datagram[at + 11], datagram[at + 12]]));
+    }
+    datagram[..at].to_vec()
 }
 
 /// Whoever reads along chooses: what has been there already may go, what is new is lost as often as it can be.
 #[test]
 fn against_all_progress() {
     for window in 1..=WORST {
-        for wishes in [Wishes::NONE, Wishes { resume: CAN_RESUME, connection_ids: true, ..Wishes::NONE }] {
+        let least = Wishes::least();
+        for wishes in
+            least.flat_map(|least| [least, Wishes { resume: CAN_RESUME, connection_ids: true, ..least }])
+        {
             let took = finish(wishes, |world| {
                 let mut seen = HashSet::new();
                 let mut lost = [0; 2];
                 world.net.attacker = Some(Box::new(move |_, packet| {
                     let lost = &mut lost[packet.direction as usize];
-                    let kind = (packet.direction, parse::message_types(std::slice::from_ref(&packet.bytes)));
+                    let kind = kind(packet);
                     if !seen.contains(&kind) && *lost + 1 < window {
                         *lost += 1;
                         return Vec::new();

@@ -14,7 +14,6 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 
-use support::craft::TLS12_CID;
 use support::net::{Direction, Packet};
 use support::parse;
 use support::schedule::{Lane, Schedule, Turn};
@@ -186,18 +185,9 @@ fn kind(packet: &Packet) -> (Direction, Vec<u8>) {
     let kind = if sealed {
         vec![first, packet.bytes.len() as u8]
     } else {
-        parse::message_types(&[until_sealed(&packet.bytes)])
+        parse::message_types(std::slice::from_ref(&packet.bytes))
     };
     (packet.direction, kind)
-}
-
-/// The records of a datagram before those whose header has another form than in the clear.
-fn until_sealed(datagram: &[u8]) -> Vec<u8> {
-    let mut at = 0;
-    while datagram.get(at).is_some_and(|first| first & 0xE0 == 0 && *first != TLS12_CID) {
-        at += 13 + usize::from(u16::from_be_bytes([datagram[at + 11], datagram[at + 12]]));
-    }
-    datagram[..at].to_vec()
 }
 
 /// Whoever reads along chooses: what has been there already may go, what is new is lost as often as it can be.

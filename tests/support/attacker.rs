@@ -78,7 +78,10 @@ impl Attacker {
             2 => bytes.truncate(at),
             3 => bytes.insert(at, rng.random()),
             // The record's number, to be ahead of the peer.
-            _ => rng.fill_bytes(&mut bytes[5..11]),
+            _ => {
+                let number = if has_unified_header(bytes) { 1..3 } else { 5..11 };
+                rng.fill_bytes(&mut bytes[number]);
+            }
         }
     }
 
@@ -86,6 +89,11 @@ impl Attacker {
     fn sealed_forgery(&mut self, like: &[u8]) -> Vec<u8> {
         let mut body = vec![0; self.rng.random_range(0..=like.len())];
         self.rng.fill_bytes(&mut body);
+        if has_unified_header(like) && self.rng.random() {
+            // Of the same form, in any epoch.
+            body.insert(0, like[0] & !3 | self.rng.random_range(0..4));
+            return body;
+        }
         let types = [ALERT, HANDSHAKE, APPLICATION_DATA, TLS12_CID, RETURN_ROUTABILITY_CHECK];
         let content_type = *types.choose(&mut self.rng).unwrap();
         record(content_type, self.rng.random_range(1..3), self.rng.random_range(0..100), &body)
@@ -93,10 +101,15 @@ impl Attacker {
 
     fn plain_forgery(&mut self) -> Vec<u8> {
         let number = self.rng.random_range(0..100);
-        match self.rng.random_range(0..4) {
+        match self.rng.random_range(0..5) {
             0 => record(ALERT, 0, number, &[2, self.rng.random()]),
             1 => record(ALERT, 0, number, &[1, 0]),
             2 => record(CHANGE_CIPHER_SPEC, 0, number, &[1]),
+            3 => {
+                let known = self.rng.random_range(0..4_u64);
+                let numbers = [0, 2, 3_u64].map(|epoch| [epoch.to_be_bytes(), known.to_be_bytes()]);
+                record(ACK, 0, number, &vec16(numbers.as_flattened().as_flattened()))
+            }
             _ => record(APPLICATION_DATA, 0, number, b"from the attacker"),
         }
     }
@@ -104,5 +117,10 @@ impl Attacker {
 
 /// Whether a datagram begins with a record under keys: what follows is not looked at.
 fn is_sealed(packet: &Packet) -> bool {
-    packet.bytes[3..5] != [0, 0]
+    has_unified_header(&packet.bytes) || packet.bytes[3..5] != [0, 0]
+}
+
+/// Whether a datagram begins with a record under keys of DTLS 1.3 (RFC 9147 §4).
+fn has_unified_header(bytes: &[u8]) -> bool {
+    bytes[0] & 0xE0 == 0x20
 }

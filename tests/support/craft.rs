@@ -5,6 +5,7 @@ pub const ALERT: u8 = 21;
 pub const HANDSHAKE: u8 = 22;
 pub const APPLICATION_DATA: u8 = 23;
 pub const TLS12_CID: u8 = 25;
+pub const ACK: u8 = 26;
 pub const RETURN_ROUTABILITY_CHECK: u8 = 27;
 
 pub const HELLO_REQUEST: u8 = 0;

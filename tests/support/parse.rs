@@ -72,7 +72,8 @@ pub fn messages(mut body: &[u8]) -> Vec<Message> {
 /// What comes before the first protected record.
 fn plain_part(datagram: &[u8]) -> &[u8] {
     let mut end = 0;
-    while let Some(&[_, _, _, 0, 0, .., high, low]) = datagram[end..].first_chunk::<13>() {
+    // Those of DTLS 1.3 have a header of another form (RFC 9147 §4).
+    while let Some(&[0..0x20, _, _, 0, 0, .., high, low]) = datagram[end..].first_chunk::<13>() {
         end += 13 + usize::from(u16::from_be_bytes([high, low]));
     }
     &datagram[..end]

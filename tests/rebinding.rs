@@ -163,9 +163,14 @@ impl Town {
 #[cfg(feature = "connection-id")]
 #[test]
 fn sessions_with_connection_ids_move() {
+    support::versions().for_each(|(version, config)| sessions_move(version, config.with_connection_id(1)));
+}
+
+#[cfg(feature = "connection-id")]
+fn sessions_move(version: &str, config: Config<'static>) {
     let (mut moves, mut rebound, mut unproven, mut asked, mut answered) = (0, 0, 0, 0, 0);
     for seed in 0..30 {
-        let mut town = Town::in_motion(seed, ONE_BYTE, 0.2);
+        let mut town = Town::in_motion(seed, config, 0.2);
         let mut rng = seeded(seed);
         for _ in 0..100 {
             let client = rng.random_range(0..CLIENTS);
@@ -193,7 +198,9 @@ fn sessions_with_connection_ids_move() {
         unproven += town.unproven;
         rebound += town.world.net.nat.as_ref().unwrap().rebound;
     }
-    println!("{rebound} addresses, {moves} moves, {answered} of {asked} answered, {unproven} not proven yet");
+    println!(
+        "{version}: {rebound} addresses, {moves} moves, {answered} of {asked} answered, {unproven} not proven yet"
+    );
     assert!(moves > 500 && answered * 3 > asked);
 }
 
@@ -262,9 +269,13 @@ fn the_application_finds_peers_that_move() {
 /// Without them, a client that the server cannot find has to begin anew, and gets through where it is now.
 #[test]
 fn clients_without_connection_ids_begin_anew() {
+    support::versions().for_each(|(version, config)| clients_begin_anew(version, config));
+}
+
+fn clients_begin_anew(version: &str, config: Config<'static>) {
     let (mut again, mut rebound) = (0, 0);
     for seed in 0..30 {
-        let config = support::DTLS12.with_handshake_timeout(Duration::from_secs(10));
+        let config = config.with_handshake_timeout(Duration::from_secs(10));
         let mut town = Town::in_motion(seed, config, 0.1);
         let mut rng = seeded(seed);
         let mut unanswered = [0; CLIENTS];
@@ -287,7 +298,7 @@ fn clients_without_connection_ids_begin_anew() {
         assert_eq!(town.world.server.handshakes(), 0);
         rebound += town.world.net.nat.as_ref().unwrap().rebound;
     }
-    println!("{rebound} addresses, {again} new handshakes");
+    println!("{version}: {rebound} addresses, {again} new handshakes");
     assert!(again > 100);
 }
 
@@ -312,9 +323,14 @@ fn ask_or_reconnect(town: &mut Town, client: usize, unanswered: &mut u8, rng: &m
 /// from there on the session is found by its ID.
 #[test]
 fn in_the_middle_of_a_handshake() {
-    println!("                  loss  first try  moved by then  tries at most");
-    for (name, config) in [("no connection ID", support::DTLS12), ("connection IDs", ONE_BYTE)] {
-        for loss in [0.0, 0.2] {
+    println!("                       loss  first try  moved by then  tries at most");
+    for (version, config) in support::versions() {
+        for (name, config, loss) in [
+            ("no connection ID", config, 0.0),
+            ("no connection ID", config, 0.2),
+            ("connection IDs", config.with_connection_id(1), 0.0),
+            ("connection IDs", config.with_connection_id(1), 0.2),
+        ] {
             let config = config.with_handshake_timeout(Duration::from_secs(20));
             let (mut first_tries, mut moved, mut most) = (0, 0, 0);
             for seed in 0..300 {
@@ -323,10 +339,12 @@ fn in_the_middle_of_a_handshake() {
                 moved += usize::from(tries == 1 && moves > 0);
                 most = most.max(tries);
             }
-            println!("{name:16}  {:>3.0}%  {first_tries:9}  {moved:13}  {most}", 100.0 * loss);
+            println!("{version:3}  {name:16}  {:>3.0}%  {first_tries:9}  {moved:13}  {most}", 100.0 * loss);
             let has_ids = cfg!(feature = "connection-id") && name == "connection IDs";
             assert_eq!(moved > 0, has_ids);
-            assert!(loss > 0.0 || first_tries == 300 || !has_ids);
+            // A cookie of DTLS 1.3 that comes from elsewhere ends the handshake (RFC 9147 §5.1), where one of 1.2 is replaced.
+            let least = if version == "1.2" { 300 } else { 250 };
+            assert!(loss > 0.0 || first_tries >= least || !has_ids, "{first_tries}");
             assert!(most <= if loss > 0.0 { 5 } else { 2 });
         }
     }

@@ -749,8 +749,10 @@ impl Session {
         early.go_on_with(*window);
         let opened = early.open(config.crypto(), header, body);
         (*window, *forged) = (early.window(), forged.saturating_add(early.forged()));
-        let Opened { content_type, number, .. } = opened?;
-        if content_type == ContentType::Handshake {
+        let Opened { content_type, number, body, .. } = opened?;
+        // Nothing else is acknowledged, as nothing else is processed (RFC 9147 §7).
+        let is_finished = body.first() == Some(&HandshakeType::Finished.number());
+        if content_type == ContentType::Handshake && is_finished {
             self.post.on_repeated_finished(number);
         }
         Ok(())

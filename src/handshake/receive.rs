@@ -173,7 +173,8 @@ impl Core {
             // A part of a ServerHello, which may yet turn out to be one of DTLS 1.2, where nobody knows of ACKs.
             _ => false,
         };
-        if !may_acknowledge {
+        // What is of no use says nothing about what else is here.
+        if !may_acknowledge || taken == Taken::NotAll {
             return;
         }
         if taken == Taken::All {

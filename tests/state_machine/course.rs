@@ -28,9 +28,9 @@ const DEADLINE: Duration = Duration::from_secs(3_600);
 /// Not zero, so that nothing works by accident of being at the start of time.
 pub const START: Instant = Instant::from_millis(1_000_000);
 
-pub fn config() -> Config<'static> {
+pub fn config(version: &'static [dtls_psk::ProtocolVersion]) -> Config<'static> {
     Config::coap()
-        .with_versions(&[dtls_psk::ProtocolVersion::Dtls12])
+        .with_versions(version)
         .with_retransmission(TIMEOUT, TIMEOUT)
         .with_handshake_timeout(DEADLINE)
 }

@@ -20,6 +20,8 @@ mod course;
 mod keys;
 mod outcome;
 mod server;
+#[cfg(feature = "dtls13")]
+mod server13;
 #[cfg(feature = "resumption")]
 mod shelf;
 #[path = "../support/mod.rs"]
@@ -75,6 +77,33 @@ fn a_client_in_random_orders() {
     for (pace, seeds) in [(Pace::Slow, 0..500_000), (Pace::Fast, 500_000..1_000_000)] {
         let what = format!("{pace:?} client, random sequences");
         let tally = random_sequences(&what, || Client::new(pace), client::ALL, 12, seeds);
+        assert!(tally.established > tally.sequences / 4);
+    }
+}
+
+#[cfg(feature = "dtls13")]
+#[test]
+fn a_server_of_dtls13_in_every_order() {
+    use server13::{BEGINNINGS, Server};
+
+    let slow = || Server::new(Pace::Slow);
+    let tally = every_sequence("server of 1.3", slow, &[], &server13::MOST, 4);
+    assert!(tally.established > 0);
+    every_sequence("server of 1.3, all symbols", slow, &[], server13::ALL, 3);
+    for beginning in BEGINNINGS {
+        for pace in [Pace::Slow, Pace::Fast] {
+            let what = format!("{pace:?} server of 1.3 after {beginning:?}, all symbols");
+            every_sequence(&what, || Server::new(pace), beginning, server13::ALL, 3);
+        }
+    }
+}
+
+#[cfg(feature = "dtls13")]
+#[test]
+fn a_server_of_dtls13_in_random_orders() {
+    for (pace, seeds) in [(Pace::Slow, 0..200_000), (Pace::Fast, 200_000..400_000)] {
+        let what = format!("{pace:?} server of 1.3, random sequences");
+        let tally = random_sequences(&what, || server13::Server::new(pace), server13::ALL, 12, seeds);
         assert!(tally.established > tally.sequences / 4);
     }
 }

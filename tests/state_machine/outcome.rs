@@ -36,6 +36,20 @@ pub enum Part {
     /// Level and description of an alert in the clear.
     Alert(u8, u8),
     SealedAlert(u8, u8),
+    /// A ServerHello with which a server of DTLS 1.3 asks for another hello.
+    #[cfg(feature = "dtls13")]
+    HelloRetryRequest,
+    /// An ACK under the keys of the session, and one under those of the handshake.
+    #[cfg(feature = "dtls13")]
+    Ack,
+    #[cfg(feature = "dtls13")]
+    HandshakeAck,
+    /// An alert under the keys of the handshake, where [`Part::SealedAlert`] is one under those of the session.
+    #[cfg(feature = "dtls13")]
+    HandshakeAlert(u8, u8),
+    /// A handshake message under the keys of the session, where [`Part::Sealed`] is one under those of the handshake.
+    #[cfg(feature = "dtls13")]
+    PostHandshake(u8),
 }
 
 pub const CLOSE_NOTIFY: u8 = 0;
@@ -43,6 +57,8 @@ pub const UNEXPECTED_MESSAGE: u8 = 10;
 pub const HANDSHAKE_FAILURE: u8 = 40;
 pub const ILLEGAL_PARAMETER: u8 = 47;
 pub const DECRYPT_ERROR: u8 = 51;
+#[cfg(feature = "dtls13")]
+pub const UNSUPPORTED_EXTENSION: u8 = 110;
 pub const USER_CANCELED: u8 = 90;
 pub const NO_RENEGOTIATION: u8 = 100;
 
@@ -71,6 +87,53 @@ pub fn parts(
             (ALERT, &[level, description]) if is_sealed => parts.push(Part::SealedAlert(level, description)),
             (ALERT, &[level, description]) => parts.push(Part::Alert(level, description)),
             _ => panic!("{content_type} in an answer, sealed: {is_sealed}"),
+        }
+    }
+    parts
+}
+
+/// The same in DTLS 1.3. `open` opens the first record of what it is given: its epoch, type, content, and what is behind it.
+#[cfg(feature = "dtls13")]
+pub fn parts13(
+    datagrams: &[Vec<u8>],
+    open: impl Fn(&[u8]) -> Option<(u64, u8, Vec<u8>, usize)>,
+) -> Vec<Part> {
+    use crate::support::raw13::{ACK, retry_random};
+
+    let mut parts = Vec::new();
+    for datagram in datagrams {
+        let mut rest = &datagram[..];
+        while !rest.is_empty() {
+            if rest[0] & 0xE0 == 0x20 {
+                let (epoch, content_type, body, left) =
+                    open(rest).expect("an answer that its receiver can open");
+                rest = &rest[rest.len() - left..];
+                parts.extend(match (content_type, &body[..], epoch) {
+                    (HANDSHAKE, body, 2) => {
+                        parse::messages(body).iter().map(|message| Part::Sealed(message.msg_type)).collect()
+                    }
+                    (HANDSHAKE, body, _) => parse::messages(body)
+                        .iter()
+                        .map(|message| Part::PostHandshake(message.msg_type))
+                        .collect(),
+                    (ALERT, &[level, description], 2) => vec![Part::HandshakeAlert(level, description)],
+                    (ALERT, &[level, description], _) => vec![Part::SealedAlert(level, description)],
+                    (ACK, _, 2) => vec![Part::HandshakeAck],
+                    (ACK, ..) => vec![Part::Ack],
+                    _ => panic!("{content_type} in an answer of epoch {epoch}"),
+                });
+                continue;
+            }
+            let (record, behind) = rest.split_at(13 + usize::from(u16::from_be_bytes([rest[11], rest[12]])));
+            rest = behind;
+            parts.push(match (record[0], &record[13..]) {
+                (HANDSHAKE, [SERVER_HELLO, ..]) if record[27..59] == retry_random() => {
+                    Part::HelloRetryRequest
+                }
+                (HANDSHAKE, [msg_type, ..]) => Part::Message(*msg_type),
+                (ALERT, &[level, description]) => Part::Alert(level, description),
+                (content_type, _) => panic!("{content_type} in an answer in the clear"),
+            });
         }
     }
     parts

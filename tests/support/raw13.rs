@@ -62,6 +62,10 @@ pub fn tls_message(msg_type: u8, body: &[u8]) -> Vec<u8> {
 #[derive(Clone, Debug)]
 pub struct Direction {
     secret: Vec<u8>,
+    key: [u8; 16],
+    iv: [u8; 12],
+    /// What the numbers are encrypted with.
+    sn_key: [u8; 16],
     pub epoch: u64,
     pub next: u64,
     pub connection_id: Vec<u8>,
@@ -69,7 +73,23 @@ pub struct Direction {
 
 impl Direction {
     fn new(secret: Vec<u8>, epoch: u64, connection_id: &[u8]) -> Self {
-        Self { secret, epoch, next: 0, connection_id: connection_id.to_vec() }
+        let key = expand_label(&secret, "key", &[], 16).try_into().unwrap();
+        let iv = expand_label(&secret, "iv", &[], 12).try_into().unwrap();
+        let sn_key = expand_label(&secret, "sn", &[], 16).try_into().unwrap();
+        Self { secret, key, iv, sn_key, epoch, next: 0, connection_id: connection_id.to_vec() }
+    }
+
+    /// The keys of someone who knows none.
+    pub fn stranger(epoch: u64) -> Self {
+        Self::new(vec![0x5A; 32], epoch, &[])
+    }
+
+    /// The next record, under a key that is wrong in one bit.
+    pub fn forge(&mut self, content_type: u8, content: &[u8]) -> Vec<u8> {
+        self.key[0] ^= 1;
+        let record = self.seal(content_type, content);
+        self.key[0] ^= 1;
+        record
     }
 
     /// The next epoch (RFC 8446 §7.2).
@@ -82,19 +102,18 @@ impl Direction {
     }
 
     fn cipher(&self) -> ccm::Ccm<aes::Aes128, U8, U12> {
-        KeyInit::new_from_slice(&expand_label(&self.secret, "key", &[], 16)).unwrap()
+        KeyInit::new_from_slice(&self.key).unwrap()
     }
 
     fn nonce(&self, number: u64) -> [u8; 12] {
-        let mut nonce: [u8; 12] = expand_label(&self.secret, "iv", &[], 12).try_into().unwrap();
+        let mut nonce = self.iv;
         nonce[4..].iter_mut().zip(number.to_be_bytes()).for_each(|(out, byte)| *out ^= byte);
         nonce
     }
 
     fn mask(&self, ciphertext: &[u8]) -> [u8; 16] {
-        let key: [u8; 16] = expand_label(&self.secret, "sn", &[], 16).try_into().unwrap();
         let mut block: [u8; 16] = ciphertext[..16].try_into().unwrap();
-        aes::Aes128::new(&key.into()).encrypt_block((&mut block).into());
+        aes::Aes128::new(&self.sn_key.into()).encrypt_block((&mut block).into());
         block
     }
 
@@ -246,6 +265,7 @@ impl Schedule {
 }
 
 /// Both directions of a session.
+#[derive(Clone)]
 pub struct Side {
     pub write: Direction,
     pub read: Direction,
@@ -258,6 +278,7 @@ impl Side {
 }
 
 /// A client.
+#[derive(Clone)]
 pub struct RawClient13 {
     psk: Vec<u8>,
     pub identity: Vec<u8>,
@@ -419,6 +440,7 @@ impl RawClient13 {
 }
 
 /// A server.
+#[derive(Clone)]
 pub struct RawServer13 {
     psk: Vec<u8>,
     pub hello: ServerHello,

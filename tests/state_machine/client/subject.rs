@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use dtls_psk::{Config, Connection, Psk};
+use dtls_psk::{Config, Connection, ProtocolVersion, Psk};
 
 use super::Symbol;
 use super::model::{self, DATA, Model};
@@ -39,13 +39,13 @@ const SESSION_ID: &[u8] = b"session";
 
 impl Client {
     pub fn new(pace: Pace) -> Self {
-        Self::with_config(pace, config(), b"")
+        Self::with_config(pace, config(&[ProtocolVersion::Dtls12]), b"")
     }
 
     /// A client whose records have connection IDs, and so have the server's.
     #[cfg(feature = "connection-id")]
     pub fn with_connection_ids(pace: Pace) -> Self {
-        Self::with_config(pace, config().with_connection_id(4), b"id")
+        Self::with_config(pace, config(&[ProtocolVersion::Dtls12]).with_connection_id(4), b"id")
     }
 
     fn with_config(pace: Pace, config: Config<'static>, id: &'static [u8]) -> Self {
@@ -66,7 +66,7 @@ impl Client {
         use crate::support::world::AgainstRaw;
 
         let shelf = leak(Shelf::default());
-        let config = config().with_resumption(shelf);
+        let config = config(&[ProtocolVersion::Dtls12]).with_resumption(shelf);
         let mut before = AgainstRaw::with_config(0, config);
         before.server.hello.session_id = SESSION_ID.to_vec();
         before.establish();

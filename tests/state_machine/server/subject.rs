@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use dtls_psk::{Config, Endpoint, Path, Psk, Storage};
+use dtls_psk::{Config, Endpoint, Path, ProtocolVersion, Psk, Storage};
 use rand::rngs::ChaCha8Rng;
 
 use super::Symbol;
@@ -53,13 +53,13 @@ pub struct Server {
 
 impl Server {
     pub fn new(pace: Pace) -> Self {
-        Self::with_config(pace, config(), b"")
+        Self::with_config(pace, config(&[ProtocolVersion::Dtls12]), b"")
     }
 
     /// A server whose records have connection IDs, and so have the client's.
     #[cfg(feature = "connection-id")]
     pub fn with_connection_ids(pace: Pace) -> Self {
-        Self::with_config(pace, config().with_connection_id(4), b"id")
+        Self::with_config(pace, config(&[ProtocolVersion::Dtls12]).with_connection_id(4), b"id")
     }
 
     fn with_config(pace: Pace, config: Config<'static>, id: &'static [u8]) -> Self {
@@ -83,7 +83,8 @@ impl Server {
     #[cfg(feature = "resumption")]
     pub fn that_resumes(pace: Pace) -> Self {
         let shelf = leak(Shelf::default());
-        let mut server = Self::with_config(pace, config().with_resumption(shelf), b"");
+        let mut server =
+            Self::with_config(pace, config(&[ProtocolVersion::Dtls12]).with_resumption(shelf), b"");
         let mut game = Game::new(&mut server);
         // Not one that a sequence comes to: with the same randomness, it would be the same session.
         let start = game.starts[0].last().unwrap();

@@ -16,6 +16,8 @@ macro_rules! alphabet {
 }
 
 mod client;
+#[cfg(feature = "dtls13")]
+mod client13;
 mod course;
 mod keys;
 mod outcome;
@@ -95,6 +97,33 @@ fn a_server_of_dtls13_in_every_order() {
             let what = format!("{pace:?} server of 1.3 after {beginning:?}, all symbols");
             every_sequence(&what, || Server::new(pace), beginning, server13::ALL, 3);
         }
+    }
+}
+
+#[cfg(feature = "dtls13")]
+#[test]
+fn a_client_of_dtls13_in_every_order() {
+    use client13::{BEGINNINGS, Client};
+
+    let slow = || Client::new(Pace::Slow);
+    let tally = every_sequence("client of 1.3", slow, &[], &client13::MOST, 4);
+    assert!(tally.established > 0);
+    every_sequence("client of 1.3, all symbols", slow, &[], client13::ALL, 3);
+    for beginning in BEGINNINGS {
+        for pace in [Pace::Slow, Pace::Fast] {
+            let what = format!("{pace:?} client of 1.3 after {beginning:?}, all symbols");
+            every_sequence(&what, || Client::new(pace), beginning, client13::ALL, 3);
+        }
+    }
+}
+
+#[cfg(feature = "dtls13")]
+#[test]
+fn a_client_of_dtls13_in_random_orders() {
+    for (pace, seeds) in [(Pace::Slow, 0..200_000), (Pace::Fast, 200_000..400_000)] {
+        let what = format!("{pace:?} client of 1.3, random sequences");
+        let tally = random_sequences(&what, || client13::Client::new(pace), client13::ALL, 12, seeds);
+        assert!(tally.established > tally.sequences / 4);
     }
 }
 

@@ -39,9 +39,11 @@ pub enum Part {
     /// A ServerHello with which a server of DTLS 1.3 asks for another hello.
     #[cfg(feature = "dtls13")]
     HelloRetryRequest,
-    /// An ACK under the keys of the session, and one under those of the handshake.
+    /// An ACK under the keys of the session, one under those of the handshake, and one in the clear.
     #[cfg(feature = "dtls13")]
     Ack,
+    #[cfg(feature = "dtls13")]
+    PlainAck,
     #[cfg(feature = "dtls13")]
     HandshakeAck,
     /// An alert under the keys of the handshake, where [`Part::SealedAlert`] is one under those of the session.
@@ -57,6 +59,8 @@ pub const UNEXPECTED_MESSAGE: u8 = 10;
 pub const HANDSHAKE_FAILURE: u8 = 40;
 pub const ILLEGAL_PARAMETER: u8 = 47;
 pub const DECRYPT_ERROR: u8 = 51;
+#[cfg(feature = "dtls13")]
+pub const PROTOCOL_VERSION: u8 = 70;
 #[cfg(feature = "dtls13")]
 pub const UNSUPPORTED_EXTENSION: u8 = 110;
 pub const USER_CANCELED: u8 = 90;
@@ -132,6 +136,7 @@ pub fn parts13(
                 }
                 (HANDSHAKE, [msg_type, ..]) => Part::Message(*msg_type),
                 (ALERT, &[level, description]) => Part::Alert(level, description),
+                (ACK, _) => Part::PlainAck,
                 (content_type, _) => panic!("{content_type} in an answer in the clear"),
             });
         }

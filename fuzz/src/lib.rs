@@ -6,4 +6,5 @@ pub mod handshake;
 pub mod record;
 pub mod script;
 pub mod seeds;
+mod seeds13;
 pub mod world;

@@ -2,10 +2,10 @@
 //!
 //! Any bytes are a script, and a script can be written as bytes, which is how the kept corpus is made.
 
-/// How the world is set up, from the script's first byte.
+/// How the world is set up, from the script's first two bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Setup {
-    /// 0 for every suite of DTLS 1.2, else the plain PSK suite at that place of the list.
+    /// 0 for every suite, else the plain one at that place of the list, of each version.
     pub suites: u8,
     /// The server sends an identity hint.
     pub hint: bool,
@@ -19,6 +19,12 @@ pub struct Setup {
     pub connection_ids: bool,
     /// Both sides keep sessions, and resume them.
     pub resumption: bool,
+    /// DTLS 1.2 alone, 1.3 alone, or what both agree on: by the client, and by the server.
+    pub versions: [u8; 2],
+    /// In DTLS 1.3, no ephemeral keys.
+    pub psk_ke: bool,
+    /// The server keeps something for hellos without a cookie, too.
+    pub without_cookies: bool,
 }
 
 /// One step.
@@ -42,6 +48,10 @@ pub enum Step {
     Close { client: u8, by_server: bool },
     /// The key of the clients is taken back, and given again.
     Revoke,
+    /// A side of the session with `client` changes its key, and may ask the other to do the same.
+    UpdateKeys { client: u8, by_server: bool, request: bool },
+    /// A side of the session with `client` asks for a connection ID, goes on with one, or has the other side do so.
+    ConnectionId { client: u8, by_server: bool, what: u8 },
     /// `client` starts anew, with one of the [`CREDENTIALS`](crate::world::CREDENTIALS).
     Restart { client: u8, credentials: u8 },
 }
@@ -95,7 +105,7 @@ impl Reader<'_> {
     }
 
     pub fn setup(&mut self) -> Option<Setup> {
-        let bits = self.u8()?;
+        let (bits, more) = (self.u8()?, self.u8()?);
         Some(Setup {
             suites: bits & 3,
             hint: bits & 4 != 0,
@@ -104,11 +114,14 @@ impl Reader<'_> {
             transparent: bits & 32 != 0,
             connection_ids: bits & 64 != 0,
             resumption: bits & 128 != 0,
+            versions: [more & 3, more >> 2 & 3],
+            psk_ke: more & 16 != 0,
+            without_cookies: more & 32 != 0,
         })
     }
 
     pub fn step(&mut self) -> Option<Step> {
-        Some(match self.u8()? % 10 {
+        Some(match self.u8()? % 12 {
             0 => {
                 let (client, len) = (self.u8()?, self.u16()?);
                 Step::Raw { client, datagram: self.bytes(len) }
@@ -124,6 +137,14 @@ impl Reader<'_> {
             }
             7 => Step::Close { client: self.u8()?, by_server: self.u8()? & 1 == 1 },
             8 => Step::Revoke,
+            9 => {
+                let (client, bits) = (self.u8()?, self.u8()?);
+                Step::UpdateKeys { client, by_server: bits & 1 == 1, request: bits & 2 == 2 }
+            }
+            10 => {
+                let (client, bits) = (self.u8()?, self.u8()?);
+                Step::ConnectionId { client, by_server: bits & 1 == 1, what: bits >> 1 }
+            }
             _ => Step::Restart { client: self.u8()?, credentials: self.u8()? },
         })
     }
@@ -141,6 +162,9 @@ impl Setup {
         ];
         let bits = flags.iter().zip(2..).map(|(flag, at)| u8::from(*flag) << at).sum::<u8>();
         out.push(bits | self.suites & 3);
+        let [of_client, of_server] = self.versions;
+        let flags = u8::from(self.psk_ke) << 4 | u8::from(self.without_cookies) << 5;
+        out.push(of_client & 3 | (of_server & 3) << 2 | flags);
     }
 }
 
@@ -184,7 +208,13 @@ impl Step {
             }
             Self::Close { client, by_server } => out.extend([7, *client, u8::from(*by_server)]),
             Self::Revoke => out.push(8),
-            Self::Restart { client, credentials } => out.extend([9, *client, *credentials]),
+            Self::UpdateKeys { client, by_server, request } => {
+                out.extend([9, *client, u8::from(*by_server) | u8::from(*request) << 1])
+            }
+            Self::ConnectionId { client, by_server, what } => {
+                out.extend([10, *client, u8::from(*by_server) | what << 1])
+            }
+            Self::Restart { client, credentials } => out.extend([11, *client, *credentials]),
         }
     }
 }

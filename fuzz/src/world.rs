@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use dtls_psk::{
     AeadAlgorithm, AeadError, CipherSuite, Config, Connection, CryptoProvider, Endpoint, Event, Instant,
-    MemoryCache, Path, Psk, RustCrypto, Storage,
+    MemoryCache, Path, ProtocolVersion, Psk, PskKeyExchangeMode, RustCrypto, Storage,
 };
 
 use crate::script::{Edit, Reader, Setup, Step};
@@ -50,6 +50,9 @@ pub const CREDENTIALS: [(&[u8], &[u8]); 4] = [
     (b"nobody", b"hardfault_secure_key"),
     (b"\0", &[0x5A; 64]),
 ];
+
+/// How the random of a HelloRetryRequest begins (RFC 8446 §4.1.3).
+const HELLO_RETRY_REQUEST: [u8; 8] = [0xCF, 0x21, 0xAD, 0x74, 0xE5, 0x9A, 0x61, 0x11];
 
 /// Long enough that it has to be cut where the datagrams are small.
 const HINT: &[u8] = &[b'h'; 120];
@@ -123,6 +126,8 @@ struct Client<'a> {
     generation: u32,
     /// The script has named it: nobody else takes part.
     awake: bool,
+    /// It has a session, and is yet to learn whether the server has it as well (RFC 9147 §5.8.1).
+    settling: bool,
     /// Both sides have been in agreement, and neither has closed.
     live: bool,
 }
@@ -147,29 +152,30 @@ struct World<'a> {
     outcome: Outcome,
 }
 
-const PLAIN_SUITES: [CipherSuite; 3] =
-    [CipherSuite::Aes128Ccm8, CipherSuite::Aes128Ccm, CipherSuite::Aes128Gcm];
+const PLAIN_SUITES: [[CipherSuite; 2]; 3] = [
+    [CipherSuite::Aes128Ccm8Sha256, CipherSuite::Aes128Ccm8],
+    [CipherSuite::Aes128CcmSha256, CipherSuite::Aes128Ccm],
+    [CipherSuite::Aes128GcmSha256, CipherSuite::Aes128Gcm],
+];
 
-/// Every suite of DTLS 1.2, the best first.
-pub const DTLS12_SUITES: [CipherSuite; 6] = [
-    CipherSuite::EcdhePskAes128Ccm8,
-    CipherSuite::EcdhePskAes128Ccm,
-    CipherSuite::EcdhePskAes128Gcm,
-    CipherSuite::Aes128Ccm8,
-    CipherSuite::Aes128Ccm,
-    CipherSuite::Aes128Gcm,
+const VERSIONS: [&[ProtocolVersion]; 3] = [
+    &[ProtocolVersion::Dtls12],
+    &[ProtocolVersion::Dtls13],
+    &[ProtocolVersion::Dtls13, ProtocolVersion::Dtls12],
 ];
 
 /// Plays a script, checks what must always be true, and lets a good client come by at the end.
 pub fn run(victim: Victim, script: &[u8]) -> Outcome {
     let mut reader = Reader(script);
     let Some(setup) = reader.setup() else { return Outcome::default() };
-    let suites = match setup.suites {
-        // The scripts are about DTLS 1.2: they know where things are in its datagrams.
-        0 => DTLS12_SUITES.as_slice(),
-        at => &PLAIN_SUITES[usize::from(at) - 1..usize::from(at)],
-    };
-    let mut config = Config::new().with_suites(suites);
+    let versions = setup.versions.map(|version| VERSIONS[usize::from(version) % VERSIONS.len()]);
+    let mut config = Config::new().with_versions(versions[0]);
+    if let Some(at) = usize::from(setup.suites).checked_sub(1) {
+        config = config.with_suites(&PLAIN_SUITES[at]);
+    }
+    if setup.psk_ke {
+        config = config.with_key_exchange_modes(&[PskKeyExchangeMode::PskKe]);
+    }
     if setup.connection_ids {
         config = config.with_connection_id(1);
     }
@@ -187,6 +193,7 @@ pub fn run(victim: Victim, script: &[u8]) -> Outcome {
         config = config.with_crypto(&RustCrypto);
     }
     let client_config = config;
+    config = config.with_versions(versions[1]).with_cookie_exchange(!setup.without_cookies);
     if setup.resumption {
         config = config.with_resumption(&caches[1]);
     }
@@ -226,7 +233,7 @@ pub fn run(victim: Victim, script: &[u8]) -> Outcome {
         world.check();
     }
     let outcome = world.outcome.clone();
-    world.epilogue();
+    world.epilogue(versions[0].iter().any(|version| versions[1].contains(version)));
     outcome
 }
 
@@ -250,6 +257,7 @@ impl<'a> World<'a> {
             connection: connection.expect("the configuration is valid"),
             generation: self.generations,
             awake: false,
+            settling: false,
             live: false,
         }
     }
@@ -293,16 +301,35 @@ impl<'a> World<'a> {
                 } else {
                     self.clients[client].connection.close();
                 }
-                self.clients[client].live = false;
+                (self.clients[client].live, self.clients[client].settling) = (false, false);
             }
             Step::Revoke => {
                 let identity = self.psks[0].identity();
                 self.server.revoke(identity);
                 for client in &mut self.clients {
                     if client.connection.peer().is_some_and(|peer| peer.identity == identity) {
-                        client.live = false;
+                        (client.live, client.settling) = (false, false);
                     }
                 }
+            }
+            Step::UpdateKeys { client, by_server, request } => {
+                let client = self.wake(client);
+                let _ = match by_server {
+                    true => self.server.update_keys(&path(client), request),
+                    false => self.clients[client].connection.update_keys(request),
+                };
+            }
+            Step::ConnectionId { client, by_server, what } => {
+                let at = self.wake(client);
+                let (path, connection) = (path(at), &mut self.clients[at].connection);
+                let _ = match (by_server, what % 3) {
+                    (true, 0) => self.server.request_connection_id(&path),
+                    (true, 1) => self.server.use_spare_connection_id(&path),
+                    (true, _) => self.server.renew_connection_id(&path),
+                    (false, 0) => connection.request_connection_id(),
+                    (false, 1) => connection.use_spare_connection_id(),
+                    (false, _) => connection.renew_connection_id(),
+                };
             }
             Step::Restart { client, credentials } => {
                 let client = usize::from(client) % CLIENTS;
@@ -348,7 +375,7 @@ impl<'a> World<'a> {
                 Event::Moved { from, to } => {
                     for at in [from, to] {
                         if let Some(client) = self.clients.get_mut(number(&at)) {
-                            client.live = false;
+                            (client.live, client.settling) = (false, false);
                         }
                     }
                 }
@@ -373,12 +400,15 @@ impl<'a> World<'a> {
                 _ => {}
             }
         }
-        if established {
-            // A close in the same datagram may have ended it again.
-            if let Some(peer) = client.connection.peer() {
-                self.outcome.client_established.push(peer.suite);
-                client.live = self.server.peer(&path(at)).is_some();
-            }
+        // A close in the same datagram may have ended it again.
+        if let Some(peer) = client.connection.peer().filter(|_| established) {
+            self.outcome.client_established.push(peer.suite);
+            client.settling = true;
+        }
+        // In DTLS 1.3, a client may be the only one that has a session until its Finished is acknowledged.
+        if client.settling && client.connection.poll_timeout().is_none() {
+            client.settling = false;
+            client.live = client.connection.peer().is_some() && self.server.peer(&path(at)).is_some();
         }
     }
 
@@ -399,7 +429,8 @@ impl<'a> World<'a> {
         self.saw(&buf[..len]);
         let client = (0..self.clients.len()).find(|client| path(*client) == to);
         let client = client.expect("only those who spoke are answered");
-        if buf[0] == 22 && buf[13] == 3 {
+        let is_retry = buf[0] == 22 && buf[13] == 2 && buf[27..35] == HELLO_RETRY_REQUEST;
+        if buf[0] == 22 && buf[13] == 3 || is_retry {
             let left = self.credit[client].checked_sub(len);
             self.credit[client] = left.expect("no more goes to a stranger than came from it");
         }
@@ -497,7 +528,7 @@ impl<'a> World<'a> {
     }
 
     /// The network gets well again. Everybody comes to an end, and a good client gets through.
-    fn epilogue(&mut self) {
+    fn epilogue(&mut self, they_meet: bool) {
         let mut rounds = 0;
         loop {
             self.settle();
@@ -509,6 +540,10 @@ impl<'a> World<'a> {
             assert!(rounds < 100, "a handshake never ends");
         }
         assert_eq!(self.server.handshakes(), 0, "a slot has leaked");
+        if !they_meet {
+            assert!(self.outcome.client_established.is_empty());
+            return;
+        }
 
         let mut whole: Vec<usize> = (0..CLIENTS).filter(|at| self.clients[*at].live).collect();
         if self.setup.transparent {

@@ -33,7 +33,7 @@ alphabet! {
         /// An ACK of the server's flight, and one of nothing.
         AckOfFlight,
         AckOfNothing,
-        /// An ACK of nothing that anybody can send, and one under the keys of the session.
+        /// An ACK of the flight that anybody can send, and one under the keys of the session.
         PlainAck,
         SessionAck,
         /// One that does not ask for the server's; after two of them, the last one once more.

@@ -284,7 +284,7 @@ impl<'s> Game<'s> {
                 self.newest().seal(ACK, &body)
             }
             Symbol::AckOfNothing => self.newest().seal(ACK, &ack(&[])),
-            Symbol::PlainAck => record(ACK, 0, 93, &ack(&[])),
+            Symbol::PlainAck => record(ACK, 0, 93, &ack(&self.flight)),
             Symbol::SessionAck => self.session_keys().seal(ACK, &ack(&[(3, 0)])),
             Symbol::KeyUpdate if self.model.may_update() => {
                 self.update = self.session_keys().seal(HANDSHAKE, &update(&[0], due));

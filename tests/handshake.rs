@@ -19,6 +19,30 @@ use support::{IDENTITY, KEY, parse, seeded};
 const CCM_8_ONLY: Config<'static> = support::DTLS12.with_suites(&[CipherSuite::Aes128Ccm8]);
 const MINUTE: Duration = Duration::from_secs(60);
 
+/// Without cookies, a client gets no more than three times what came from it (RFC 9147 §5.1). A longer flight comes in parts, for its
+/// repeated hellos.
+#[test]
+fn a_flight_longer_than_three_hellos() {
+    let config = support::DTLS12
+        .with_suites(&[CipherSuite::Aes128Ccm8])
+        .with_cookie_exchange(false)
+        .with_identity_hint(&[b'h'; 128])
+        .with_mtu(Config::MIN_MTU);
+    let mut world = Small::with_config(1, config).with_usual(config);
+    let client = world.client();
+    let established = |world: &Small| world.clients[client].is_established();
+    assert!(world.run_until(Duration::from_secs(2), established), "{:?}", world.clients[client].log);
+    let mut allowed = 0;
+    for (_, packet) in &world.net.trace {
+        match packet.direction {
+            Direction::ToServer => allowed += 3 * packet.bytes.len(),
+            Direction::ToClient => allowed -= packet.bytes.len(),
+        }
+    }
+    assert_eq!(world.server.stats().retransmitted, 0, "the rest, and not the start again");
+    world.assert_data_flows(client);
+}
+
 /// The least that a handshake costs on the air, byte by byte.
 #[test]
 fn bytes_of_each_flight() {

@@ -92,6 +92,14 @@ fn both() -> Vec<Seed> {
     add("good-13-psk-ke", Setup { psk_ke: true, ..PLAIN }, good());
     add("good-13-without-cookies", Setup { without_cookies: true, ..PLAIN }, good());
     add("good-13-transparent", INSIDER, good());
+    // A flight that is longer than three hellos.
+    let long = Setup { versions: [0, 0], hint: true, small_mtu: true, without_cookies: true, ..PLAIN };
+    let in_parts = || [Step::Settle, Step::Advance { by: 70 }, Step::Settle, Step::Advance { by: 140 }];
+    add(
+        "good-12-without-cookies-cut",
+        long,
+        [&established()[..], &in_parts(), &good(), &in_parts(), &talk(0), &talk(1)].concat(),
+    );
     add("good-13-connection-ids", WITH_IDS, good());
     add("good-13-cut", Setup { small_mtu: true, connection_ids: true, ..PLAIN }, good());
     let resumption = Setup { resumption: true, ..PLAIN };

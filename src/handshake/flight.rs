@@ -96,8 +96,12 @@ impl Flight {
         self.sent.acknowledge(number)
     }
 
-    /// Sends everything again that the peer may not have. `false` where that is nothing.
+    /// Sends everything again that the peer may not have. `false` where that is nothing, or where a part has yet to go out the first
+    /// time: it may be waiting for the client to show that it receives at its address, and would never be reached.
     pub(crate) fn restart(&mut self) -> bool {
+        if self.next().is_some() {
+            return false;
+        }
         self.next = Position::default();
         self.next().is_some()
     }

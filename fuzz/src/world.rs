@@ -185,7 +185,8 @@ pub fn run(victim: Victim, script: &[u8]) -> Outcome {
     }
     if setup.small_mtu {
         let fits = |mtu: &usize| config.with_mtu(*mtu).validate().is_ok();
-        config = config.with_mtu((Config::MIN_MTU..1_500).find(fits).expect("every hello fits somewhere"));
+        // No less than a HelloRetryRequest, for the server.
+        config = config.with_mtu((132..1_500).find(fits).expect("every hello fits somewhere"));
     }
     if setup.transparent {
         config = config.with_crypto(&Transparent);

@@ -74,6 +74,19 @@ fn both_versions_and_every_suite() {
     }
 }
 
+/// The groups that a hello has for DTLS 1.2 go with key shares in DTLS 1.3, even where there are none (RFC 8446 §9.2).
+#[test]
+#[cfg(all(feature = "dtls12", feature = "x25519"))]
+fn ephemeral_keys_in_dtls12_alone() {
+    let config = Config::new().with_key_exchange_modes(&[PskKeyExchangeMode::PskKe]);
+    lengths(config);
+    let mut world = Small::with_config(1, config.with_versions(&[ProtocolVersion::Dtls12]));
+    let client = world.client_with(config, psk(IDENTITY, KEY), path(0));
+    world.run_for(MINUTE);
+    assert!(world.server.peer(&path(0)).unwrap().suite.has_forward_secrecy());
+    world.assert_data_flows(client);
+}
+
 /// A ticket shortens nothing but the search for the key: the client offers both, and the server takes the ticket.
 #[test]
 #[cfg(feature = "resumption")]

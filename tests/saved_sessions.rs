@@ -26,7 +26,7 @@ fn key() -> &'static Psk<'static> {
 
 /// Takes the client's connection out of the world, which has another one in its place that nobody uses.
 fn take_connection(world: &mut Small, client: usize) -> Connection<'static> {
-    let idle = Connection::client(leak(support::DTLS12), key(), &mut world.rng, world.now).unwrap();
+    let idle = Connection::client(leak(world.usual), key(), &mut world.rng, world.now).unwrap();
     std::mem::replace(&mut world.clients[client].connection, idle)
 }
 
@@ -143,7 +143,11 @@ fn a_sleeper_with_a_connection_id_wakes_up_elsewhere() {
 /// Whatever is wrong with an image, nothing comes of it.
 #[test]
 fn images_that_are_refused() {
-    let mut world = Small::new(6);
+    support::versions().for_each(|(_, config)| images_refused_of(config));
+}
+
+fn images_refused_of(config: Config<'static>) {
+    let mut world = Small::with_config(6, config).with_usual(config);
     let client = world.established();
     let mut image = [0; MAX_IMAGE_LEN];
     let len = take_connection(&mut world, client)
@@ -151,7 +155,7 @@ fn images_that_are_refused() {
         .map_err(|(_, error)| error)
         .unwrap();
     let image = &image[..len];
-    let config = leak(support::DTLS12);
+    let config = leak(config);
     let restore =
         |psk, seal: &ImageSeal<'_>, image: &[u8]| Connection::restore(config, psk, seal, image).err();
     for counter in [0, 4, 6, u64::MAX] {
@@ -178,6 +182,47 @@ fn images_that_are_refused() {
     assert_eq!(world.server.restore(path(5), &seal(5), image, world.now), Err(Error::InvalidImage));
     // And the good one is good after all that.
     assert_eq!(restore(key(), &seal(5), image), None);
+    let restored = Connection::restore(config, key(), &seal(5), image).unwrap();
+    world.clients[client].connection = restored;
+    world.assert_data_flows(client);
+}
+
+/// A session of DTLS 1.3 that is saved whenever it may be: with its Finished on the way, or a KeyUpdate, or a ticket to come.
+#[test]
+#[cfg(feature = "dtls13")]
+fn saved_at_any_moment() {
+    let config = support::scene13::DTLS13;
+    for steps in 0..40 {
+        for server_sleeps in [false, true] {
+            let mut world = Small::with_config(12, config).with_usual(config);
+            world.net.conditions.delay = 40..=40;
+            let client = world.client();
+            let updates = |world: &mut Small, step| {
+                if step == 30 {
+                    let _ = world.clients[client].connection.update_keys(true);
+                }
+            };
+            for step in 0..steps {
+                updates(&mut world, step);
+                world.run_for(Duration::from_millis(10));
+            }
+            let mut image = [0; MAX_IMAGE_LEN];
+            if server_sleeps {
+                let Ok(len) = world.server.suspend(&path(0), &seal(1), &mut image) else { continue };
+                world.server.restore(path(0), &seal(1), &image[..len], world.now).unwrap();
+            } else {
+                let Ok(len) = take_connection(&mut world, client).suspend(&seal(1), &mut image) else {
+                    continue;
+                };
+                let restored = Connection::restore(leak(config), key(), &seal(1), &image[..len]).unwrap();
+                world.clients[client].connection = restored;
+            }
+            world.run_for(Duration::from_secs(40));
+            world.assert_data_flows(client);
+            assert_eq!(world.clients[client].connection.poll_timeout(), None, "after {steps} steps");
+            world.assert_agreement(client);
+        }
+    }
 }
 
 /// A server asks its key store before it saves and before it restores.
@@ -296,6 +341,40 @@ fn the_longest_image() {
     world.server.restore(path(0), &seal(1), &image[..len], world.now).unwrap();
     world.assert_raw_data_flows(path(0), &mut raw);
     println!("{MAX_IMAGE_LEN} bytes at most");
+}
+
+/// The same in DTLS 1.3, with all that can be under way or to come.
+#[test]
+#[cfg(all(feature = "dtls13", feature = "connection-id", feature = "exporter", feature = "resumption"))]
+fn the_longest_image_of_dtls13() {
+    let identity: &'static [u8] = &[b'i'; 128];
+    let cache = || leak(dtls_psk::MemoryCache::<1>::new());
+    let config = support::scene13::DTLS13.with_connection_id(8);
+    // A server that keeps no tickets: the client waits for one for ever.
+    let mut world = Small::with_config(13, config);
+    let keys = psk(identity, KEY);
+    world.keys.add(keys);
+    let client = world.client_with(config.with_resumption(cache()), keys, path(0));
+    world.usual = config;
+    let established = |world: &Small| world.clients[client].is_established();
+    assert!(world.run_until(Duration::from_secs(5), established));
+    // Its Finished is under way.
+    let mut longest = 0;
+    for _ in 0..2 {
+        let mut image = [0; MAX_IMAGE_LEN];
+        let connection = take_connection(&mut world, client);
+        let len = connection.suspend(&seal(1), &mut image).map_err(|(_, error)| error).unwrap();
+        let restored = Connection::restore(leak(config), leak(keys), &seal(1), &image[..len]).unwrap();
+        world.clients[client].connection = restored;
+        longest = longest.max(len);
+        world.run_for(Duration::from_secs(5));
+        // A spare connection ID of the server's, the next time.
+        world.clients[client].connection.request_connection_id().unwrap();
+        world.run_for(Duration::from_secs(5));
+    }
+    world.assert_data_flows(client);
+    println!("{longest} of {MAX_IMAGE_LEN} bytes");
+    assert!((500..=MAX_IMAGE_LEN).contains(&longest));
 }
 
 /// A restored session takes the place of another where there is none left, as a new one does.

@@ -90,6 +90,7 @@ fn both() -> Vec<Seed> {
     add("good-13-any-meets-12", Setup { versions: [ANY, 0], ..PLAIN }, good());
     add("good-13-12-meets-any", Setup { versions: [0, ANY], ..PLAIN }, good());
     add("good-13-psk-ke", Setup { psk_ke: true, ..PLAIN }, good());
+    add("good-13-psk-ke-any", Setup { psk_ke: true, versions: [ANY, ANY], ..PLAIN }, good());
     add("good-13-without-cookies", Setup { without_cookies: true, ..PLAIN }, good());
     add("good-13-transparent", INSIDER, good());
     // A flight that is longer than three hellos.

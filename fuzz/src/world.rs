@@ -184,7 +184,14 @@ pub fn run(victim: Victim, script: &[u8]) -> Outcome {
         config = config.with_resumption(&caches[0]);
     }
     if setup.small_mtu {
-        let fits = |mtu: &usize| config.with_mtu(*mtu).validate().is_ok();
+        let fits = |mtu: &usize| {
+            let config = config.with_mtu(*mtu);
+            let mut keys =
+                CREDENTIALS.iter().map(|(identity, key)| Psk::new(identity, key).expect("within the bounds"));
+            keys.all(|psk| {
+                Connection::client(&config, &psk, &mut SplitMix(0), Instant::from_millis(0)).is_ok()
+            })
+        };
         // No less than a HelloRetryRequest, for the server.
         config = config.with_mtu((132..1_500).find(fits).expect("every hello fits somewhere"));
     }

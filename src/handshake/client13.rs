@@ -4,6 +4,7 @@ use super::agreed::{Agreed, Side};
 use super::client_hello::{Hello, offers};
 use super::flight::Flight;
 use super::pending13::Pending;
+use super::server::inner_type_len;
 use super::transcript::Transcript;
 use super::{Context, Core, Established, LastFlight, Message, State, Tickets};
 use crate::config::Config;
@@ -155,10 +156,11 @@ impl Client {
         {
             return Err(PeerMisbehaved::WrongSizeLimit.into());
         }
-        let fragment = max_fragment_length.map_or(MAX_RECORD_SIZE, MaxFragmentLength::len);
+        let inner_type = inner_type_len(ProtocolVersion::Dtls13);
+        let fragment = max_fragment_length.map_or(MAX_RECORD_SIZE, MaxFragmentLength::len) + inner_type;
         let agreed = &mut self.pending.agreed;
         agreed.max_fragment_length = max_fragment_length;
-        agreed.send_limit = record_size_limit.unwrap_or(fragment).min(MAX_RECORD_SIZE);
+        agreed.send_limit = record_size_limit.unwrap_or(fragment).min(MAX_RECORD_SIZE + inner_type);
         agreed.receive_limit = match record_size_limit {
             Some(_) => config.record_size_limit().unwrap_or(fragment),
             None => fragment,

@@ -94,6 +94,15 @@ pub(crate) fn select_version(config: &Config<'_>, hello: &ClientHello<'_>) -> Re
     fallback.ok_or(PeerMisbehaved::UnsupportedVersion.into())
 }
 
+/// What a record holds beside its content, and has room for beyond the longest fragment: in DTLS 1.3, the content type (RFC 8446 §5.4).
+/// A `record_size_limit` counts it (RFC 8449 §4).
+pub(super) const fn inner_type_len(version: ProtocolVersion) -> u16 {
+    match version {
+        ProtocolVersion::Dtls12 => 0,
+        ProtocolVersion::Dtls13 => 1,
+    }
+}
+
 /// What both versions agree on in the same way.
 pub(super) struct Terms {
     pub(super) own_connection_id: OwnConnectionId,
@@ -117,6 +126,7 @@ impl Terms {
         store: &dyn PskStore,
         hello: &ClientHello<'_>,
         random: &ServerRandom,
+        version: ProtocolVersion,
     ) -> Result<Self, Error> {
         let offered = &hello.extensions;
         if hello.random == [0; RANDOM_LEN] {
@@ -131,7 +141,8 @@ impl Terms {
         let own_limit = config.record_size_limit().unwrap_or(MAX_RECORD_SIZE);
         let record_size_limit = offered.record_size_limit.map(|_| own_limit);
         let max_fragment_length = offered.max_fragment_length.filter(|_| record_size_limit.is_none());
-        let fragment = max_fragment_length.map_or(MAX_RECORD_SIZE, MaxFragmentLength::len);
+        let inner_type = inner_type_len(version);
+        let fragment = max_fragment_length.map_or(MAX_RECORD_SIZE, MaxFragmentLength::len) + inner_type;
         // A client whose connection ID does not fit into this build goes on without.
         let ids = offered.connection_id.and_then(PeerConnectionId::new).zip(random.connection_id);
         let (peer_connection_id, own_connection_id) =
@@ -144,7 +155,7 @@ impl Terms {
             host,
             max_fragment_length,
             record_size_limit,
-            send_limit: offered.record_size_limit.unwrap_or(fragment).min(MAX_RECORD_SIZE),
+            send_limit: offered.record_size_limit.unwrap_or(fragment).min(MAX_RECORD_SIZE + inner_type),
             receive_limit: record_size_limit.unwrap_or(fragment),
         })
     }

@@ -86,7 +86,7 @@ impl Negotiated {
         if config.requires_extended_master_secret() && !offered.extended_master_secret {
             return Err(PeerMisbehaved::NoExtendedMasterSecret.into());
         }
-        let terms = Terms::agree(config, store, hello, random)?;
+        let terms = Terms::agree(config, store, hello, random, ProtocolVersion::Dtls12)?;
         let mut server_random = random.server_random;
         // A client that knows DTLS 1.3 too can tell that somebody has taken it out of its hello (RFC 8446 §4.1.3).
         if config.offers_version(ProtocolVersion::Dtls13)

@@ -334,7 +334,7 @@ impl Handshake {
         if choice.lacks_key_share() {
             return Err(PeerMisbehaved::IllegalParameter.into());
         }
-        let terms = Terms::agree(context.config, store, hello, &random)?;
+        let terms = Terms::agree(context.config, store, hello, &random, ProtocolVersion::Dtls13)?;
         let state = State::Server13(Server::new(hello, &choice, &terms, &random));
         let mut key_share = random.key_share;
         if choice.forward_secrecy {

@@ -159,7 +159,14 @@ impl Core {
             };
             let room = buf.get_mut(len..limit).unwrap_or_default();
             match self.transmit_message(context, message, seq, offset, room) {
-                Ok(Some(written)) => len += written,
+                Ok(Some(written)) => {
+                    len += written;
+                    // A record that says no length is the last one of its datagram (RFC 9147 §4).
+                    #[cfg(feature = "dtls13")]
+                    if message.is_encrypted() && self.state.write13().is_some() {
+                        break;
+                    }
+                }
                 Ok(None) => break,
                 // What is written goes out. The next call will say what went wrong.
                 Err(_) if len > 0 => break,

@@ -79,6 +79,11 @@ impl Direction {
         Self { secret, key, iv, sn_key, epoch, next: 0, connection_id: connection_id.to_vec() }
     }
 
+    /// What nobody else should find in memory: the secret of this epoch, and its key.
+    pub fn secrets(&self) -> [&[u8]; 2] {
+        [&self.secret, &self.key]
+    }
+
     /// The keys of someone who knows none.
     pub fn stranger(epoch: u64) -> Self {
         Self::new(vec![0x5A; 32], epoch, &[])
@@ -298,6 +303,7 @@ pub struct RawClient13 {
     pub session: Option<Side>,
     finished: Vec<u8>,
     pub server_hello: Option<(u16, Vec<u8>)>,
+    pub encrypted_extensions: Vec<u8>,
 }
 
 impl RawClient13 {
@@ -319,6 +325,7 @@ impl RawClient13 {
             session: None,
             finished: Vec::new(),
             server_hello: None,
+            encrypted_extensions: Vec::new(),
         }
     }
 
@@ -412,6 +419,8 @@ impl RawClient13 {
         for (msg_type, body) in messages {
             if msg_type == craft::FINISHED {
                 assert_eq!(body, verify_data(&schedule.server, &self.transcript), "the server's Finished");
+            } else {
+                self.encrypted_extensions = body.clone();
             }
             self.transcript.extend(tls_message(msg_type, &body));
         }

@@ -783,6 +783,77 @@ fn keys_are_wiped_where_they_lie() {
     }
 }
 
+/// The same of DTLS 1.3: of each epoch the secret and the key of both directions, as soon as the next one has taken its place; but
+/// for the client's of the handshake, which a Finished that comes again is read with (RFC 9147 §5.8.1).
+#[test]
+#[cfg(all(target_os = "linux", feature = "dtls13"))]
+fn keys_of_dtls13_are_wiped_where_they_lie() {
+    use std::os::unix::fs::FileExt;
+    use support::raw13::{ACK, KEY_UPDATE, RawClient13, Side, ack};
+
+    let memory = std::fs::File::open("/proc/self/mem").unwrap();
+    let mut now = dtls_psk::Instant::ZERO;
+    fn take(endpoint: &mut Endpoint<'_, 2, 2>, bytes: &[u8], now: dtls_psk::Instant) -> Vec<Vec<u8>> {
+        let (mut bytes, mut buf, mut rng) = (bytes.to_vec(), [0; 1_500], seeded(19));
+        endpoint.receive(&mut bytes, path(0), &mut rng, now).for_each(drop);
+        std::iter::from_fn(|| endpoint.poll_transmit(&mut buf).unwrap().map(|(len, _)| buf[..len].to_vec()))
+            .collect()
+    }
+    let (config, keys) = (support::scene13::DTLS13, psk(IDENTITY, KEY));
+    let mut storage = Box::new(Storage::<2, 2>::new());
+    let (at, len) = (std::ptr::from_ref(&*storage).expose_provenance() as u64, size_of_val(&*storage));
+    // Whether secret and key lie there, of what the client writes with and of what it reads with.
+    let lie_there = |side: &Side| {
+        let mut bytes = vec![0; len];
+        memory.read_exact_at(&mut bytes, at).unwrap();
+        [&side.write, &side.read].map(|direction| {
+            direction.secrets().map(|secret| bytes.windows(secret.len()).any(|window| window == secret))
+        })
+    };
+    let mut endpoint = Endpoint::new(&config, &keys, &mut storage, &mut seeded(19)).unwrap();
+    let mut raw = RawClient13::new(IDENTITY, KEY, 19);
+    let hello = raw.hello();
+    raw.follow(&take(&mut endpoint, &hello, now));
+    let hello = aside(|| raw.hello());
+    let flight = take(&mut endpoint, &hello, now);
+    aside(|| raw.take_flight(&flight));
+    let handshake = raw.handshake.clone().unwrap();
+    assert_eq!(lie_there(&handshake), [[true; 2]; 2], "while the Finished is awaited");
+    assert_eq!(lie_there(raw.side()), [[false; 2]; 2], "not before they are needed");
+    let finished = aside(|| raw.finish());
+    take(&mut endpoint, &finished, now);
+    assert_eq!(
+        lie_there(&handshake),
+        [[true, false], [false; 2]],
+        "but for the Finished that may come again"
+    );
+    let first = raw.side().clone();
+    assert_eq!(lie_there(&first), [[true; 2]; 2]);
+    // A KeyUpdate both ways.
+    let update = aside(|| raw.side().write.seal(HANDSHAKE, &message(KEY_UPDATE, 3, &[1])));
+    let answers = take(&mut endpoint, &update, now);
+    let numbers: Vec<_> =
+        raw.side().read.open_all(&answers).iter().map(|(.., number)| (3, *number)).collect();
+    aside(|| {
+        raw.side().write.update();
+        raw.side().read.update();
+    });
+    let acknowledged = aside(|| raw.side().write.seal(ACK, &ack(&numbers)));
+    take(&mut endpoint, &acknowledged, now);
+    assert_eq!(lie_there(&first), [[false; 2]; 2], "the old ones");
+    assert_eq!(lie_there(raw.side()), [[true; 2]; 2], "the new ones");
+    // Twice the MSL later, no Finished is taken any more.
+    now = now + Duration::from_secs(241);
+    let again = aside(|| raw.finish());
+    assert!(take(&mut endpoint, &again, now).is_empty());
+    assert_eq!(lie_there(&handshake), [[false; 2]; 2]);
+    endpoint.close(&path(0));
+    take(&mut endpoint, &[], now);
+    assert_eq!(lie_there(raw.side()), [[false; 2]; 2], "nobody needs them any more");
+    drop(endpoint);
+    drop(std::hint::black_box(storage));
+}
+
 /// What storage held before is gone with the endpoint that used it.
 #[test]
 fn storage_is_used_again() {

@@ -41,8 +41,7 @@ fn forge(world: &mut Small, epoch: u64, numbers: std::ops::Range<u8>) -> (Vec<No
 #[test]
 fn forgeries_have_keys_replaced() {
     let (mut world, mut raw) = established(TEN);
-    let mut seq = raw.message_seq + 1;
-    for round in 0..5 {
+    for (seq, round) in (raw.message_seq + 1..).zip(0..5) {
         let epoch = 3 + round;
         let (told, answers) = forge(&mut world, epoch, 0..4);
         assert_eq!((told, answers), (vec![], vec![]));
@@ -56,7 +55,6 @@ fn forgeries_have_keys_replaced() {
         assert!(world.hit(path(0), &sealed).is_empty());
         raw.side().read.update();
         let own = raw.side().write.seal(HANDSHAKE, &message(KEY_UPDATE, seq, &[0]));
-        seq += 1;
         let answers = world.hit(path(0), &own);
         assert!(matches!(&raw.side().read.open_all(&answers)[..], [(ACK, ..)]));
         raw.side().write.update();

@@ -16,14 +16,6 @@ use support::world::Note;
 
 use ClientState13::*;
 
-const UNEXPECTED_MESSAGE: u8 = 10;
-const ILLEGAL_PARAMETER: u8 = 47;
-const DECODE_ERROR: u8 = 50;
-const DECRYPT_ERROR: u8 = 51;
-const PROTOCOL_VERSION: u8 = 70;
-const MISSING_EXTENSION: u8 = 109;
-const UNSUPPORTED_EXTENSION: u8 = 110;
-
 const VERSION13: (u16, [u8; 2]) = (EXT_SUPPORTED_VERSIONS, [0xFE, 0xFC]);
 
 fn version13() -> (u16, Vec<u8>) {

@@ -17,14 +17,6 @@ use support::{IDENTITY, KEY};
 
 use ServerState13::*;
 
-const UNEXPECTED_MESSAGE: u8 = 10;
-const HANDSHAKE_FAILURE: u8 = 40;
-const ILLEGAL_PARAMETER: u8 = 47;
-const DECODE_ERROR: u8 = 50;
-const DECRYPT_ERROR: u8 = 51;
-const PROTOCOL_VERSION: u8 = 70;
-const MISSING_EXTENSION: u8 = 109;
-
 /// The messages that have their place under keys, but for the Finished.
 const ENCRYPTED: [u8; 5] =
     [NEW_SESSION_TICKET, ENCRYPTED_EXTENSIONS, REQUEST_CONNECTION_ID, NEW_CONNECTION_ID, KEY_UPDATE];

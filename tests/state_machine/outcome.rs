@@ -54,18 +54,6 @@ pub enum Part {
     PostHandshake(u8),
 }
 
-pub const CLOSE_NOTIFY: u8 = 0;
-pub const UNEXPECTED_MESSAGE: u8 = 10;
-pub const HANDSHAKE_FAILURE: u8 = 40;
-pub const ILLEGAL_PARAMETER: u8 = 47;
-pub const DECRYPT_ERROR: u8 = 51;
-#[cfg(feature = "dtls13")]
-pub const PROTOCOL_VERSION: u8 = 70;
-#[cfg(feature = "dtls13")]
-pub const UNSUPPORTED_EXTENSION: u8 = 110;
-pub const USER_CANCELED: u8 = 90;
-pub const NO_RENEGOTIATION: u8 = 100;
-
 pub const WARNING: u8 = 1;
 pub const FATAL: u8 = 2;
 

@@ -18,6 +18,19 @@ pub const SERVER_HELLO_DONE: u8 = 14;
 pub const CLIENT_KEY_EXCHANGE: u8 = 16;
 pub const FINISHED: u8 = 20;
 
+// Descriptions of alerts.
+pub const CLOSE_NOTIFY: u8 = 0;
+pub const UNEXPECTED_MESSAGE: u8 = 10;
+pub const HANDSHAKE_FAILURE: u8 = 40;
+pub const ILLEGAL_PARAMETER: u8 = 47;
+pub const DECODE_ERROR: u8 = 50;
+pub const DECRYPT_ERROR: u8 = 51;
+pub const PROTOCOL_VERSION: u8 = 70;
+pub const USER_CANCELED: u8 = 90;
+pub const NO_RENEGOTIATION: u8 = 100;
+pub const MISSING_EXTENSION: u8 = 109;
+pub const UNSUPPORTED_EXTENSION: u8 = 110;
+
 pub const DTLS10: [u8; 2] = [0xFE, 0xFF];
 pub const DTLS12: [u8; 2] = [0xFE, 0xFD];
 

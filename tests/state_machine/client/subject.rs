@@ -8,7 +8,7 @@ use super::Symbol;
 use super::model::{self, DATA, Model};
 use crate::course::{Course, Pace, START, config};
 use crate::keys::{forged, stranger};
-use crate::outcome::{self, CLOSE_NOTIFY, FATAL, HANDSHAKE_FAILURE, Seen, USER_CANCELED, WARNING};
+use crate::outcome::{self, FATAL, Seen, WARNING};
 #[cfg(feature = "resumption")]
 use crate::shelf::{Kept, Shelf};
 use crate::support::craft::*;

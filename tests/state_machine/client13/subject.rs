@@ -7,7 +7,7 @@ use dtls_psk::{CipherSuite, Config, Connection, ProtocolVersion, Psk, PskKeyExch
 use super::Symbol;
 use super::model::{self, DATA, Model};
 use crate::course::{Course, Pace, START, config};
-use crate::outcome::{self, CLOSE_NOTIFY, FATAL, HANDSHAKE_FAILURE, Seen, USER_CANCELED, WARNING};
+use crate::outcome::{self, FATAL, Seen, WARNING};
 use crate::support::craft::*;
 use crate::support::raw13::*;
 use crate::support::world::{Note, leak, psk};

@@ -9,7 +9,7 @@ use super::Symbol;
 use super::model::{DATA, LAST_FLIGHT, Model};
 use crate::course::{Course, Pace, config};
 use crate::keys::{forged, stranger};
-use crate::outcome::{self, CLOSE_NOTIFY, FATAL, HANDSHAKE_FAILURE, Seen, USER_CANCELED, WARNING};
+use crate::outcome::{self, FATAL, Seen, WARNING};
 #[cfg(feature = "resumption")]
 use crate::shelf::{Kept, Shelf};
 use crate::support::craft::*;

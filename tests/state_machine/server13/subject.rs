@@ -8,7 +8,7 @@ use rand::rngs::ChaCha8Rng;
 use super::Symbol;
 use super::model::{DATA, Model};
 use crate::course::{Course, Pace, config};
-use crate::outcome::{self, CLOSE_NOTIFY, FATAL, HANDSHAKE_FAILURE, Seen, USER_CANCELED, WARNING};
+use crate::outcome::{self, FATAL, Seen, WARNING};
 use crate::support::craft::*;
 use crate::support::raw13::*;
 use crate::support::world::{Note, leak, path, psk};

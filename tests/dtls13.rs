@@ -87,6 +87,34 @@ fn ephemeral_keys_in_dtls12_alone() {
     world.assert_data_flows(client);
 }
 
+/// A session of DTLS 1.2 that a hello for both versions has no room for is not offered, and nothing fails.
+#[test]
+#[cfg(all(feature = "dtls12", feature = "resumption"))]
+fn no_room_for_a_session_id() {
+    use dtls_psk::{Connection, MemoryCache};
+    use support::world::leak;
+    let cache = || leak(MemoryCache::<1>::new());
+    let keys = psk(&[b'i'; 100], KEY);
+    let tight = Config::new().with_resumption(cache());
+    let now = dtls_psk::Instant::ZERO;
+    let fits =
+        |mtu: &usize| Connection::client(&tight.with_mtu(*mtu), &keys, &mut support::seeded(1), now).is_ok();
+    let least = (100..1_000).find(fits).unwrap();
+    for (mtu, resumed) in [(least, false), (1_000, true)] {
+        let tight = tight.with_resumption(cache());
+        let server = Config::new().with_versions(&[ProtocolVersion::Dtls12]).with_resumption(cache());
+        let mut world = Small::with_config(1, server);
+        world.keys.add(keys);
+        for round in 0..2 {
+            let client = world.client_with(tight.with_mtu(mtu), keys, path(round));
+            world.run_for(MINUTE);
+            world.assert_data_flows(client);
+            let peer = world.clients[client].connection.peer().unwrap();
+            assert_eq!(peer.resumed, resumed && round == 1, "{mtu}");
+        }
+    }
+}
+
 /// A ticket shortens nothing but the search for the key: the client offers both, and the server takes the ticket.
 #[test]
 #[cfg(feature = "resumption")]

@@ -4,7 +4,7 @@ use rand_core::TryCryptoRng;
 
 use super::fill_random;
 use crate::bytes::ByteString;
-use crate::config::Config;
+use crate::config::{Config, PSK_LEN};
 use crate::connection_id::OwnConnectionId;
 use crate::crypto::key_share::KeyShare;
 use crate::error::Error;
@@ -84,6 +84,7 @@ impl Offer {
         let mut offer = Self::NOTHING;
         let _ = &own_id;
         let Some(cache) = config.resumption() else { return offer };
+        let psks = if offers(config, psk, ProtocolVersion::Dtls13) { len_of_psks(psk) } else { 0 };
         cache.last(now, &mut |session| {
             let version = session.suite.version();
             let is_its =
@@ -91,9 +92,9 @@ impl Offer {
             if !config.offers(session.suite) || !psk.of_version(version).any(is_its) {
                 return;
             }
-            let ticket = Some(session.ticket).filter(|ticket| {
-                !ticket.is_empty() && config.has_room_for_ticket(ticket.len(), len_of_psks(psk))
-            });
+            let of_dtls13 = if version == ProtocolVersion::Dtls13 { PSK_LEN } else { 0 };
+            let fits = |ticket: &Ticket| config.has_room_for_ticket(of_dtls13 + ticket.len(), psks);
+            let ticket = Some(session.ticket).filter(|ticket| !ticket.is_empty() && fits(ticket));
             #[cfg(feature = "dtls13")]
             if let (ProtocolVersion::Dtls13, Some(ticket)) = (version, ticket) {
                 // Of 32 bits, as RFC 8446 §4.2.11.1 counts.
@@ -105,6 +106,8 @@ impl Offer {
             if version == ProtocolVersion::Dtls12 {
                 let length = session.max_fragment_length;
                 let suits = length.is_none() || length == config.max_fragment_length();
+                // Every hello counts on a session id, but not on one beside the keys of DTLS 1.3.
+                let suits = suits && config.has_room_for_ticket(0, psks);
                 let (session_id, ticket) =
                     ticket.map_or((session.session_id, Ticket::EMPTY), |ticket| (own_id, ticket));
                 if suits && !session_id.is_empty() {

@@ -301,12 +301,13 @@ fn tickets() {
     }
 }
 
-/// Datagrams so short that the ServerHello has to be cut, by our server and by theirs. A ClientHello never is, and all else fits.
+/// Datagrams so short that our server has to cut its Finished, and theirs the ServerHello. A ClientHello never is, and all else fits.
 #[test]
 #[cfg(feature = "x25519")]
 fn fragments() {
     use crate::relay::FAIR;
-    let short = || ONLY13.with_key_exchange_modes(&[PskKeyExchangeMode::PskDheKe]).with_mtu(Config::MIN_MTU);
+    // The least that a server of DTLS 1.3 takes.
+    let short = || ONLY13.with_key_exchange_modes(&[PskKeyExchangeMode::PskKe]).with_mtu(132);
     for suite in SUITES13 {
         let cell = tries("wolfssl13", "server", suite, "our fragments");
         let server = Server::with_config(WOLFSSL13.psk(), short);
@@ -314,7 +315,9 @@ fn fragments() {
         let mut client = WOLFSSL13.client(relay.address, suite, &["--dtls", "1.3"]);
         assert_eq!(server.next(), Report::Established(agreed(suite)), "{}", client.shown());
         be_talked_to(&mut client, &server);
-        must_have_seen_fragments(&relay);
+        // A datagram of the server's begins with a part of what is sealed in the handshake, where all fits into the one before else.
+        let passed = relay.record().passed;
+        assert!(passed.iter().any(|one| !one.from_client && one.bytes[0] & 0xE3 == 0x22), "{passed:?}");
         cell.works();
 
         let cell = tries("wolfssl13", "client", suite, "their fragments");

@@ -97,7 +97,7 @@ impl Town {
         let mut world = Big::with_config(seed, config);
         (0..SESSIONS).for_each(|n| world.keys.add(psk(&identity(n), KEY)));
         for n in 0..CITIZENS {
-            world.client_with(CONFIG, psk(&identity(n), KEY), home(n));
+            world.client_with(config, psk(&identity(n), KEY), home(n));
         }
         let all = |world: &Big| world.clients.iter().all(|client| client.is_established());
         assert!(world.run_until(Duration::from_secs(1), all));
@@ -213,7 +213,9 @@ fn spoofed(kind: usize, rng: &mut ChaCha8Rng) -> (Path, Vec<u8>) {
     let epoch = rng.random_range(0..2);
     let mut body = rng.random::<[u8; 32]>().to_vec();
     body.truncate(rng.random_range(0..=32));
-    let datagram = match kind % 3 {
+    let datagram = match kind % KINDS {
+        #[cfg(feature = "dtls13")]
+        3 => spoofed13(rng),
         0 => ClientHello::new(rng.random()).datagram(0, number),
         1 => match rng.random_range(0..5) {
             0 => record(APPLICATION_DATA, epoch, number, &body),
@@ -240,21 +242,51 @@ fn spoofed(kind: usize, rng: &mut ChaCha8Rng) -> (Path, Vec<u8>) {
     (somebody, datagram)
 }
 
+const KINDS: usize = if cfg!(feature = "dtls13") { 4 } else { 3 };
+
+/// The same of DTLS 1.3.
+#[cfg(feature = "dtls13")]
+fn spoofed13(rng: &mut ChaCha8Rng) -> Vec<u8> {
+    use support::raw13::{ACK, EXT_COOKIE, RawClient13, ack};
+    let mut raw = RawClient13::new(&identity(rng.random_range(0..SESSIONS)), b"guessed", rng.random());
+    raw.hello.random = rng.random();
+    match rng.random_range(0..4) {
+        0 => raw.hello(),
+        1 => {
+            raw.extensions().push((EXT_COOKIE, vec16(&rng.random::<[u8; 49]>())));
+            raw.message_seq = 1;
+            raw.hello()
+        }
+        2 => record(ACK, 0, rng.random_range(0..9), &ack(&[(2, 0), (2, 1)])),
+        _ => {
+            let mut datagram = rng.random::<[u8; 40]>().to_vec();
+            datagram[0] = 0x20 | datagram[0] & 0x1F;
+            datagram
+        }
+    }
+}
+
 /// The sources cannot receive, so no slot is taken, no more bytes go out than came in, and newcomers never even notice.
 #[test]
 fn spoofed_sources() {
     with_room(|| {
-        let mut town = Town::new(1, CONFIG);
+        // Citizens and server speak both versions, the others DTLS 1.2.
+        let mut town = Town::new(1, Config::coap());
         let mut rng = seeded(2);
         let (mut came, mut went) = (0, 0);
-        for n in 0..3 * ATTACKS {
+        for n in 0..KINDS * ATTACKS {
             let (from, datagram) = spoofed(n, &mut rng);
             let held = town.world.server.handshakes();
             let answers = town.world.hit(from, &datagram);
             let answered: usize = answers.iter().map(Vec::len).sum();
             assert!(answered <= datagram.len(), "{answered} bytes for {}", datagram.len());
-            // A HelloVerifyRequest with its cookie of 16 bytes has 44, and there is no other answer.
-            assert!(answers.iter().all(|answer| answer.len() == 44 && parse::cookie(answer).is_some()));
+            // A HelloVerifyRequest with its cookie of 16 bytes has 44, a HelloRetryRequest 126, and an alert that the cookie is not good 15.
+            let is_one = |answer: &Vec<u8>| match answer.len() {
+                44 => parse::cookie(answer).is_some(),
+                126 => parse::message_types(std::slice::from_ref(answer)) == [SERVER_HELLO],
+                _ => parse::plain_alert(answer) == Some((2, ILLEGAL_PARAMETER)),
+            };
+            assert!(answers.iter().all(is_one), "{answers:?}");
             assert_eq!(town.world.server.handshakes(), held, "a slot for a stranger");
             came += datagram.len();
             went += answered;
@@ -271,7 +303,7 @@ fn spoofed_sources() {
             town.waited.len(),
             town.longest_wait(),
         );
-        assert_eq!(town.waited.len(), 3 * ATTACKS / 250);
+        assert_eq!(town.waited.len(), KINDS * ATTACKS / 250);
         // Three round trips of 20 ms, and not one retransmission.
         assert!(town.longest_wait() < Duration::from_millis(100));
         let stats = town.world.server.stats();

@@ -217,6 +217,12 @@ impl Session {
         hello.random.starts_with(&self.client_random)
     }
 
+    /// Whether a record may be under the session's keys.
+    #[cfg(feature = "dtls13")]
+    pub(crate) fn may_read(&self, header: &Header<'_>) -> bool {
+        self.read.is_for(header)
+    }
+
     /// Whether the session has something to send by itself.
     pub(crate) fn is_due(&self) -> bool {
         let Due { no_renegotiation, close_notify, path_response, .. } = self.due;

@@ -83,6 +83,17 @@ impl<'d, R: TryCryptoRng + ?Sized, const H: usize, const S: usize> Iterator
                     *session = Some(at);
                     endpoint.receive_in_session(&header, body, path, at, *now)
                 }
+                #[cfg(feature = "dtls13")]
+                Recipient::Either { handshake, session: at } => {
+                    let mut copy = [0; MAX_FINISHED_BODY];
+                    let copy = copy.get_mut(..body.len()).unwrap_or_default();
+                    copy.copy_from_slice(body);
+                    let event = endpoint.receive_in_handshake(&header, copy, *came_by, handshake, *now);
+                    event.or_else(|| {
+                        *session = Some(at);
+                        endpoint.receive_in_session(&header, body, path, at, *now)
+                    })
+                }
                 Recipient::Nobody => {
                     Stats::count(&mut endpoint.stats.dropped);
                     None
@@ -101,8 +112,19 @@ enum Recipient<'h> {
     Hello(&'h RecordHeader<'h>),
     Handshake(u16),
     Session(u16),
+    /// A handshake and a session of DTLS 1.3 under epochs of which a record does not tell which one it is of (RFC 9147 §4).
+    #[cfg(feature = "dtls13")]
+    Either {
+        handshake: u16,
+        session: u16,
+    },
     Nobody,
 }
+
+/// The longest body in bytes of a record that may be a client's Finished, where it may be a session's as well: message, type and tag are
+/// half of it.
+#[cfg(feature = "dtls13")]
+const MAX_FINISHED_BODY: usize = 128;
 
 impl<const H: usize, const S: usize> Endpoint<'_, H, S> {
     fn recipient<'h>(&self, header: &'h Header<'h>, body: &[u8], path: &Path) -> Recipient<'h> {
@@ -122,20 +144,39 @@ impl<const H: usize, const S: usize> Endpoint<'_, H, S> {
         let handshake = self.storage.handshakes.find(hash, path).filter(|at| {
             let entry = self.storage.handshakes.get(*at);
             let awaits_finished = entry.is_some_and(|entry| entry.value.awaits_finished());
+            #[cfg(feature = "dtls13")]
+            let has_id = |id: &[u8]| entry.is_some_and(|entry| entry.value.connection_id() == id);
             // Beside a session, only a handshake record can be meant for the handshake that awaits its Finished: in DTLS 1.3, one under
             // its own epoch.
             let may_be_finished = match header {
                 Header::Full(header) => header.content_type == ContentType::Handshake,
                 #[cfg(feature = "dtls13")]
-                Header::Unified(header) => u64::from(header.epoch_bits) == HANDSHAKE_EPOCH,
+                Header::Unified(header) => {
+                    u64::from(header.epoch_bits) == HANDSHAKE_EPOCH && has_id(header.connection_id)
+                }
             };
             header.plaintext().is_some() || awaits_finished && (session.is_none() || may_be_finished)
         });
         match (handshake, session) {
+            #[cfg(feature = "dtls13")]
+            (Some(handshake), Some(session)) if self.may_be_of_session(session, header) => {
+                if body.len() > MAX_FINISHED_BODY {
+                    return Recipient::Session(session);
+                }
+                Recipient::Either { handshake, session }
+            }
             (Some(at), _) => Recipient::Handshake(at),
             (None, Some(at)) => Recipient::Session(at),
             (None, None) => Recipient::Nobody,
         }
+    }
+
+    /// Whether a record of DTLS 1.3 may be under the keys of this session.
+    #[cfg(feature = "dtls13")]
+    fn may_be_of_session(&self, at: u16, header: &Header<'_>) -> bool {
+        let entry = self.storage.sessions.get(at);
+        matches!(header, Header::Unified(_))
+            && entry.is_some_and(|entry| entry.value.session.may_read(header))
     }
 
     fn receive_in_handshake<'d>(

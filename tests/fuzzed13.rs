@@ -1,0 +1,47 @@
+//! What the fuzz targets found in DTLS 1.3.
+#![cfg(feature = "dtls13")]
+
+mod support;
+
+use std::time::Duration;
+
+use dtls_psk::{Config, ProtocolVersion, PskKeyExchangeMode};
+use support::world::{Note, Small, path, psk};
+use support::{IDENTITY, KEY};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+const PSK_KE: Config<'static> = Config::new()
+    .with_versions(&[ProtocolVersion::Dtls13])
+    .with_key_exchange_modes(&[PskKeyExchangeMode::PskKe]);
+
+/// Every fourth epoch of a session looks like that of a handshake. An old hello is no reason to take the session's records for a
+/// Finished, and a client that has rebooted still gets through.
+#[test]
+fn a_handshake_beside_a_session_of_a_like_epoch() {
+    let config = PSK_KE.with_cookie_exchange(false);
+    let mut world = Small::with_config(1, config);
+    world.client_with(config, psk(IDENTITY, KEY), path(0));
+    world.run_for(MINUTE);
+    let old_hello = world.net.trace[0].1.bytes.clone();
+    let client = world.client_with(config, psk(IDENTITY, KEY), path(0));
+    world.run_for(MINUTE);
+    world.assert_agreement(client);
+    for _ in 0..3 {
+        world.clients[client].connection.update_keys(false).unwrap();
+        world.run_for(MINUTE);
+    }
+    assert_eq!(world.clients[client].seal(b"epoch 6")[0] & 3, 2);
+    world.hit(path(0), &old_hello);
+    assert_eq!(world.server.handshakes(), 1);
+    world.assert_data_flows(client);
+    let long = [7; 500];
+    let record = world.clients[client].seal(&long);
+    world.hit(path(0), &record);
+    assert_eq!(world.log_of(path(0)).last(), Some(&Note::Data(long.to_vec())), "too long for a Finished");
+
+    let client = world.client_with(config, psk(IDENTITY, KEY), path(0));
+    world.run_for(Duration::from_secs(5));
+    world.assert_agreement(client);
+    world.assert_data_flows(client);
+}

@@ -45,3 +45,17 @@ fn a_handshake_beside_a_session_of_a_like_epoch() {
     world.assert_agreement(client);
     world.assert_data_flows(client);
 }
+
+/// The groups of DTLS 1.2 are no offer of an ephemeral key in DTLS 1.3, and a hello with them is well-formed all the same (RFC 8446
+/// §9.2).
+#[test]
+#[cfg(all(feature = "dtls12", feature = "x25519"))]
+fn groups_of_dtls12_beside_psk_ke() {
+    let config = Config::new().with_key_exchange_modes(&[PskKeyExchangeMode::PskKe]);
+    let mut world = Small::with_config(1, config);
+    let client = world.client_with(config, psk(IDENTITY, KEY), path(0));
+    world.run_for(MINUTE);
+    world.assert_agreement(client);
+    assert_eq!(world.server.peer(&path(0)).unwrap().version, ProtocolVersion::Dtls13);
+    world.assert_data_flows(client);
+}

@@ -180,6 +180,9 @@ impl Hello {
         let mut entry = Writer::new(&mut entry);
         if config.offers_key_share() {
             KeyShareEntry { group: X25519, key_exchange: key_share.public() }.emit_alone(&mut entry)?;
+        } else if hello.extensions.supported_groups.is_some() {
+            // The groups are for DTLS 1.2, and one goes with the other (RFC 8446 §9.2).
+            entry.u16(0)?;
         }
         let with_dtls12 = offers(config, psk, ProtocolVersion::Dtls12);
         let extensions = Extensions {

@@ -59,3 +59,15 @@ fn groups_of_dtls12_beside_psk_ke() {
     assert_eq!(world.server.peer(&path(0)).unwrap().version, ProtocolVersion::Dtls13);
     world.assert_data_flows(client);
 }
+
+/// A flight that takes more than one sealed record takes more than one datagram, as none of them says its length.
+#[test]
+fn shortest_records() {
+    let config = PSK_KE.with_record_size_limit(64);
+    let mut world = Small::with_config(1, config);
+    let client = world.client_with(config, psk(IDENTITY, KEY), path(0));
+    world.run_for(MINUTE);
+    world.assert_agreement(client);
+    world.assert_data_flows(client);
+    assert_eq!(world.server.stats(), Default::default());
+}

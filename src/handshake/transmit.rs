@@ -165,6 +165,11 @@ impl Core {
                 Err(_) if len > 0 => break,
                 Err(error) => return Err(error),
             }
+            // A sealed record says no length, so it is the last of its datagram (RFC 9147 §4).
+            #[cfg(feature = "dtls13")]
+            if message.is_encrypted() && self.state.write13().is_some() {
+                break;
+            }
         }
         match (len, self.flight.next()) {
             (0, Some((message, ..))) => Err(Error::BufferTooSmall { needed: self.needed(context, message)? }),

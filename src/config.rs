@@ -179,7 +179,8 @@ impl<'a> Config<'a> {
     /// The longest datagram to send, in bytes of UDP payload; 1232 by default, [`Config::MIN_MTU`] to 65,535.
     ///
     /// Handshake messages are cut to fit. A ClientHello never is, as servers cannot put it together before they spend
-    /// memory (RFC 6347 §4.2.1), so a client's MTU must hold it; one that repeats a cookie of more than 32 bytes may be longer.
+    /// memory (RFC 6347 §4.2.1), so a client's MTU must hold it; one that repeats a cookie of more than 32 bytes may be longer. Nor is
+    /// the answer of a server that keeps nothing yet: in DTLS 1.3, it is a HelloRetryRequest of up to 132 bytes.
     pub const fn with_mtu(self, mtu: usize) -> Self {
         Self { mtu, ..self }
     }

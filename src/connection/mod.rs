@@ -170,7 +170,8 @@ impl<'a> Connection<'a> {
     ///
     /// # Errors
     /// [`Error::BufferTooSmall`] when the datagram does not fit: [`Config::mtu`] bytes always do, but for a server that
-    /// sends extraordinary cookies. Nothing is lost by it. [`Error::CryptoFailed`] when the provider fails.
+    /// sends extraordinary cookies. Nothing is lost by it, nor by [`Error::CheckpointNeeded`], where a [saved](Self::checkpoint) session
+    /// has something to say. [`Error::CryptoFailed`] when the provider fails.
     pub fn poll_transmit(&mut self, buf: &mut [u8]) -> Result<Option<usize>, Error> {
         let context = self.context();
         match &mut self.state {

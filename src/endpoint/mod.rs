@@ -225,7 +225,8 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
     /// for now.
     ///
     /// # Errors
-    /// [`Error::BufferTooSmall`] when the datagram does not fit; [`Config::mtu`] bytes always do. Nothing is lost by it.
+    /// [`Error::BufferTooSmall`] when the datagram does not fit; [`Config::mtu`] bytes always do, if they are 132 or more in DTLS 1.3.
+    /// Nothing is lost by it.
     pub fn poll_transmit(&mut self, buf: &mut [u8]) -> Result<Option<(usize, Path)>, Error> {
         if let Some((reply, path)) = &self.reply {
             let (len, path) = (reply.write(buf)?, *path);

@@ -260,6 +260,10 @@ impl Core {
     }
 
     pub(super) fn repeat_flight(&mut self, stats: &mut Stats) {
+        // What may not go out before more has come does so first, or a flight that is too long would never come to its end.
+        if self.allowance.is_some() && self.flight.next().is_some() {
+            return;
+        }
         if self.flight.restart() {
             debug!("sending the last flight again");
             Stats::count(&mut stats.retransmitted);

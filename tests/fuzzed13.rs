@@ -71,3 +71,28 @@ fn shortest_records() {
     world.assert_data_flows(client);
     assert_eq!(world.server.stats(), Default::default());
 }
+
+/// A session is saved under the key that it is under, which may not be the first that was offered.
+#[test]
+fn saved_sessions_under_another_key() {
+    use dtls_psk::{Connection, Error, ImageSeal, MAX_IMAGE_LEN};
+    let (old, config) = (support::world::leak(psk(IDENTITY, KEY)), support::world::leak(PSK_KE));
+    let new = support::world::leak(psk(b"of next year", b"a key that the server does not have").or(old));
+    let seal = ImageSeal { key: &[7; 16], counter: 1 };
+    let mut image = [0; MAX_IMAGE_LEN];
+    let mut world = Small::with_config(1, *config);
+    let client = world.client_with(*config, *new, path(0));
+    world.run_for(MINUTE);
+    let connection = &mut world.clients[client].connection;
+    let len = connection.checkpoint(100, &seal, &mut image).unwrap();
+    let other = psk(IDENTITY, b"another key");
+    for stranger in [&other, &psk(b"of next year", KEY)] {
+        assert_eq!(
+            Connection::restore(config, stranger, &seal, &image[..len]).err(),
+            Some(Error::IdentityRevoked)
+        );
+    }
+    *connection = Connection::restore(config, new, &seal, &image[..len]).unwrap();
+    world.assert_agreement(client);
+    world.assert_data_flows(client);
+}

@@ -22,7 +22,7 @@ use crate::handshake::{ClientRandom, Context, Credentials, Handshake};
 use crate::log::info;
 use crate::path::Path;
 use crate::peer::{Peer, SessionId};
-use crate::psk::{Psk, PskStore};
+use crate::psk::Psk;
 use crate::stats::Stats;
 use crate::time::Instant;
 use crate::wire::record::{Header, Split, split_first};
@@ -118,6 +118,23 @@ pub struct Connection<'a> {
     session: SessionId,
     state: State,
     stats: Stats,
+}
+
+/// The key of a session, among those that the client has.
+fn key_of<'a>(psk: &Psk<'a>, session: &Session) -> Option<Psk<'a>> {
+    psk.of_identity(session.version(), session.identity().as_bytes())
+}
+
+/// Writes the image of a session whose identity the client still has.
+fn save(
+    config: &Config<'_>,
+    psk: &Psk<'_>,
+    session: &Session,
+    seal: &ImageSeal<'_>,
+    image: &mut [u8],
+) -> Result<usize, Error> {
+    let psk = key_of(psk, session).ok_or(Error::IdentityRevoked)?;
+    seal.seal(config, Role::Client, session, psk.key(), image)
 }
 
 /// A client has one association, so its two lifetimes may share one place.
@@ -380,14 +397,14 @@ impl<'a> Connection<'a> {
         seal: &ImageSeal<'_>,
         image: &mut [u8],
     ) -> Result<usize, Error> {
-        let (config, key) = (self.config, self.psk.key());
-        self.session()?.checkpoint(records, |session| seal.seal(config, Role::Client, session, key, image))
+        let (config, psk) = (self.config, self.psk);
+        self.session()?.checkpoint(records, |session| save(config, psk, session, seal, image))
     }
 
     fn save(&self, seal: &ImageSeal<'_>, image: &mut [u8]) -> Result<usize, Error> {
         match &self.state {
             State::Session(session, ..) if session.is_open() => {
-                seal.seal(self.config, Role::Client, session, self.psk.key(), image)
+                save(self.config, self.psk, session, seal, image)
             }
             _ => Err(Error::NotConnected),
         }
@@ -397,7 +414,7 @@ impl<'a> Connection<'a> {
     /// very counter that the image was made with. Raise the counter before anything is sent: an image that is restored
     /// twice would use record numbers twice, which breaks the encryption.
     ///
-    /// The identity in the image must be that of `psk`, with the same key.
+    /// The identity in the image must be that of `psk`, or of one of those [behind it](Psk::or), with the same key.
     ///
     /// # Errors
     /// [`Error::InvalidImage`]; [`Error::IdentityRevoked`]; [`Error::InvalidConfig`].
@@ -408,8 +425,9 @@ impl<'a> Connection<'a> {
         image: &[u8],
     ) -> Result<Self, Error> {
         config.validate()?;
-        let session = seal
-            .open(config, Role::Client, image, |session, lend| psk.with_key(session.peer().identity, lend))?;
+        let session = seal.open(config, Role::Client, image, |session, lend| {
+            key_of(psk, session).iter().for_each(|psk| lend(psk.key()));
+        })?;
         info!("restored: {}", session.peer());
         Ok(Self {
             config,

@@ -15,7 +15,6 @@ use crate::error::{Error, PeerMisbehaved};
 use crate::handshake::reassembly::{Put, Reassembly};
 use crate::handshake::{self, Context, Credentials, LastFlight, Tickets, Timer};
 use crate::log::debug;
-use crate::psk::Psk;
 use crate::record::{Dropped, Opened, ReceivedRecords, WriteState};
 use crate::resumption::{ResumableSession, Ticket, TlsSessionId};
 use crate::stats::Stats;
@@ -698,12 +697,11 @@ impl Session {
         let Ok(ticket) = NewSessionTicket13::parse(body) else { return false };
         // Only a server hands them out.
         let Credentials::Client(psk) = context.credentials else { return false };
-        let is_its = |psk: &Psk<'_>| psk.identity() == self.identity().as_bytes();
         if let (Tickets::Awaited { resumption_master }, Some(cache), Some(held), Some(psk)) = (
             &self.post.tickets,
             context.config.resumption(),
             Ticket::new(ticket.ticket),
-            psk.of_version(crate::ProtocolVersion::Dtls13).find(is_its),
+            psk.of_identity(crate::ProtocolVersion::Dtls13, self.identity().as_bytes()),
         ) && ticket.ticket_lifetime > 0
         {
             let mut secret = key_schedule::no_secret();

@@ -72,6 +72,49 @@ fn shortest_records() {
     assert_eq!(world.server.stats(), Default::default());
 }
 
+/// A message behind the handshake takes a number. Whoever went on from before that would use the number for another message, which the
+/// peer takes for a copy of the first: so a session that is saved is saved again.
+#[test]
+#[cfg(feature = "connection-id")]
+fn checkpoints_and_connection_ids() {
+    use dtls_psk::{Connection, Error, ImageSeal, MAX_IMAGE_LEN};
+    let config = PSK_KE.with_connection_id(1);
+    let mut world = Small::with_config(1, config);
+    let client = world.client_with(config, psk(IDENTITY, KEY), path(0));
+    world.run_for(MINUTE);
+    let (config, key) = (support::world::leak(config), support::world::leak(psk(IDENTITY, KEY)));
+    let mut image = [0; MAX_IMAGE_LEN];
+    let mut counter = 0;
+    let asks: [fn(&mut Connection<'static>) -> Result<(), Error>; 3] = [
+        Connection::request_connection_id,
+        Connection::use_spare_connection_id,
+        Connection::renew_connection_id,
+    ];
+    for ask in asks {
+        let mut saved = |connection: &mut Connection<'static>| {
+            counter += 1;
+            let seal = ImageSeal { key: &[7; 16], counter };
+            let len = connection.checkpoint(100, &seal, &mut image).unwrap();
+            Connection::restore(config, key, &seal, &image[..len]).unwrap()
+        };
+        saved(&mut world.clients[client].connection);
+        ask(&mut world.clients[client].connection).unwrap();
+        world.run_for(MINUTE);
+        let connection = &mut world.clients[client].connection;
+        assert_eq!(connection.send(b"too late", &mut [0; 64]), Err(Error::CheckpointNeeded));
+        *connection = saved(connection);
+        world.assert_data_flows(client);
+        // Neither has the peer lost count.
+        world.clients[client].connection.update_keys(true).unwrap();
+        for _ in 0..3 {
+            world.run_for(MINUTE);
+            let connection = &mut world.clients[client].connection;
+            *connection = saved(connection);
+        }
+        world.assert_data_flows(client);
+    }
+}
+
 /// A session is saved under the key that it is under, which may not be the first that was offered.
 #[test]
 fn saved_sessions_under_another_key() {

@@ -381,8 +381,9 @@ impl<'a> Connection<'a> {
     /// send `records` more until the next checkpoint is due ([`Error::CheckpointNeeded`]); whoever
     /// [restores](Self::restore) the image goes on behind them.
     ///
-    /// In DTLS 1.3, the next checkpoint is due as well when either side has changed its keys, and after 8,192 records whatever `records`
-    /// says: only the end of a record's number travels, so that too many cannot be left out.
+    /// In DTLS 1.3, the next checkpoint is due as well when either side has sent a handshake message, such as for new keys, connection
+    /// IDs or a ticket, or has changed one of these; and after 8,192 records whatever `records` says: only the end of a record's number
+    /// travels, so that too many cannot be left out.
     ///
     /// What has arrived since a checkpoint is forgotten with it: after a restoration, the peer's records of that time could
     /// be replayed once. Where that does harm, tell old messages from new ones by what is in them (CoAP's Echo option, RFC

@@ -344,7 +344,9 @@ impl PostHandshake {
             self.next_send_seq = next;
         }
         if let Some(outgoing) = self.outgoing.as_mut().filter(|outgoing| outgoing.is_due) {
-            return outgoing.seal(write, crypto, buf).map(Some);
+            let len = outgoing.seal(write, crypto, buf)?;
+            write.outdate_checkpoint();
+            return Ok(Some(len));
         }
         let numbers = self.received.as_slice();
         if numbers.is_empty() {
@@ -357,6 +359,7 @@ impl PostHandshake {
         debug!("-> ACK of {} records", numbers.len());
         let len = write.seal(crypto, ContentType::Ack, [w.written(), &[]], buf)?;
         self.received.clear();
+        write.outdate_checkpoint();
         Ok(Some(len))
     }
 
@@ -665,6 +668,7 @@ impl Session {
         let id = PeerConnectionId::new(self.post.spare.as_bytes()).ok_or(Error::ConnectionIdPending)?;
         self.post.spare = SpareConnectionId::EMPTY;
         self.write.use_connection_id(id);
+        self.write.outdate_checkpoint();
         Ok(())
     }
 

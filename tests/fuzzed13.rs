@@ -139,3 +139,48 @@ fn saved_sessions_under_another_key() {
     world.assert_agreement(client);
     world.assert_data_flows(client);
 }
+
+/// Whoever sleeps with a connection ID to ask for, or to give, does so when it wakes up.
+#[test]
+#[cfg(feature = "connection-id")]
+fn asleep_with_connection_ids_to_tell_of() {
+    use dtls_psk::{Connection, ImageSeal, MAX_IMAGE_LEN};
+    let config = support::world::leak(PSK_KE.with_connection_id(1));
+    let key = support::world::leak(psk(IDENTITY, KEY));
+    let mut image = [0; MAX_IMAGE_LEN];
+    let mut world = Small::with_config(1, *config);
+    let client = world.client_with(*config, *key, path(0));
+    world.run_for(MINUTE);
+    for (counter, renews) in [(1, false), (2, true)] {
+        let seal = ImageSeal { key: &[7; 16], counter };
+        let before = world.seal(&path(0), b"under the old one");
+        let connection = &mut world.clients[client].connection;
+        if renews {
+            connection.renew_connection_id().unwrap();
+        } else {
+            connection.request_connection_id().unwrap();
+            world.server.request_connection_id(&path(0)).unwrap();
+        }
+        let idle = Connection::client(config, key, &mut support::seeded(9), world.now).unwrap();
+        let awake = std::mem::replace(connection, idle);
+        let len = awake.suspend(&seal, &mut image).map_err(|(_, error)| error).unwrap();
+        *connection = Connection::restore(config, key, &seal, &image[..len]).unwrap();
+        // The client's request has arrived, and the answer is not on its way yet.
+        for datagram in world.clients[client].transmit() {
+            world
+                .server
+                .receive(&mut datagram.clone(), path(0), &mut support::seeded(1), world.now)
+                .for_each(drop);
+        }
+        let len = world.server.suspend(&path(0), &seal, &mut image).unwrap();
+        world.server.restore(path(0), &seal, &image[..len], world.now).unwrap();
+        world.run_for(MINUTE);
+        if renews {
+            assert_ne!(world.seal(&path(0), b"under the new one")[1], before[1]);
+        } else {
+            world.server.use_spare_connection_id(&path(0)).unwrap();
+            world.clients[client].connection.use_spare_connection_id().unwrap();
+        }
+        world.assert_data_flows(client);
+    }
+}

@@ -433,7 +433,10 @@ impl PostHandshake {
                 w.bytes(verify_data)?;
             }
         }
-        w.u8((self.request_connection_id != RequestState::None).into())?;
+        w.u8(self.request_connection_id as u8)?;
+        let granted = self.new_connection_id.as_ref();
+        w.u8(granted.map_or(0, |(_, usage)| 1 + *usage as u8))?;
+        w.vec8(granted.map_or(&[], |(id, _)| id.as_bytes()))?;
         w.vec8(self.spare.as_bytes())?;
         w.bytes(&self.made.to_be_bytes())?;
         // A ticket that was not sent yet is one less.
@@ -474,7 +477,18 @@ impl PostHandshake {
             7 => Some(Outgoing::new(Message::RequestConnectionId, r.u16()?)),
             _ => return Err(InvalidMessage::IllegalValue),
         };
-        let request_connection_id = if r.u8()? == 0 { RequestState::None } else { RequestState::Sent };
+        let request_connection_id = match r.u8()? {
+            0 => RequestState::None,
+            1 => RequestState::Wanted,
+            _ => RequestState::Sent,
+        };
+        let usage = match r.u8()? {
+            0 => None,
+            1 => Some(ConnectionIdUsage::Immediate),
+            _ => Some(ConnectionIdUsage::Spare),
+        };
+        let granted = OwnConnectionId::new(r.vec8()?).ok_or(InvalidMessage::IllegalLength)?;
+        let new_connection_id = usage.map(|usage| (granted, usage));
         let spare = SpareConnectionId::new(r.vec8()?).ok_or(InvalidMessage::IllegalLength)?;
         let made = u32::from_be_bytes(r.array()?);
         let tickets = match r.u8()? {
@@ -487,6 +501,7 @@ impl PostHandshake {
             outgoing,
             key_update,
             tickets,
+            new_connection_id,
             request_connection_id,
             spare,
             made,
@@ -496,8 +511,21 @@ impl PostHandshake {
 }
 
 /// Longest length in bytes of what [`PostHandshake::save`] writes.
-pub(super) const MAX_SAVED_LEN: usize =
-    2 + 2 + 1 + 1 + 2 + 32 + 8 + VERIFY_DATA13_LEN + 1 + (1 + MAX_SPARE_LEN) + 4 + 1 + 32;
+pub(super) const MAX_SAVED_LEN: usize = 2
+    + 2
+    + 1
+    + 1
+    + 2
+    + 32
+    + 8
+    + VERIFY_DATA13_LEN
+    + 1
+    + 1
+    + (1 + MAX_CONNECTION_ID_LEN)
+    + (1 + MAX_SPARE_LEN)
+    + 4
+    + 1
+    + 32;
 
 /// Where a session puts messages together that came in parts. A server has none: what a client sends after its handshake is a few
 /// bytes long, and comes whole.

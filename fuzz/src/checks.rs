@@ -2,6 +2,7 @@
 
 use dtls_psk::{Peer, SessionId};
 
+use crate::script::IdAction;
 use crate::world::{Client, H, NEWCOMER, PATHS, Payload, S, World, path};
 
 /// How often something may be repeated at the end: everybody who has a timer lets it run out a few times.
@@ -37,9 +38,10 @@ impl World<'_> {
         assert!(self.server.handshakes() <= H);
         assert!(self.server.sessions().count() <= S);
         for at in 0..self.clients.len() {
-            let Some(sessions) = self.clients[at].as_ref().map(|client| self.sessions(at, client)) else {
+            if self.clients[at].is_none() {
                 continue;
-            };
+            }
+            let sessions = self.session(at, false).zip(self.session(at, true)).map(Pair::from);
             let agree = sessions.is_some_and(|sessions| self.agree(at, sessions));
             let client = self.clients[at].as_mut().expect("it has come");
             // Nothing that lacks a session's keys may end it.
@@ -52,9 +54,11 @@ impl World<'_> {
         }
     }
 
-    /// What each side calls its session with the other.
-    fn sessions(&self, at: usize, client: &Client<'_>) -> Option<Pair> {
-        Some([client.connection.peer()?.session, self.server.peer(&path(at))?.session])
+    /// What a side calls its session with the other.
+    pub fn session(&self, at: usize, of_server: bool) -> Option<SessionId> {
+        let client = self.clients[at].as_ref()?;
+        let peer = if of_server { self.server.peer(&path(at)) } else { client.connection.peer() };
+        peer.map(|peer| peer.session)
     }
 
     /// Whether both sides have the same session.
@@ -110,8 +114,33 @@ impl World<'_> {
         assert!(self.client(NEWCOMER).live, "a good client is kept out");
         for at in 0..self.clients.len() {
             if self.clients[at].as_ref().is_some_and(|client| client.live) {
-                self.send(at, false, 3);
-                self.send(at, true, 3);
+                self.talk(at);
+                self.change(at);
+            }
+        }
+    }
+
+    fn talk(&mut self, at: usize) {
+        self.send(at, false, 3);
+        self.send(at, true, 3);
+        self.settle();
+        self.check();
+    }
+
+    /// A session of DTLS 1.3 can still change its keys and its connection IDs, but for one that has to be saved first.
+    fn change(&mut self, at: usize) {
+        for by_server in [false, true] {
+            if !self.can_send(at, false) || !self.can_send(at, true) || self.setup.transparent {
+                return;
+            }
+            if self.update_keys(at, by_server, true).is_ok() {
+                self.talk(at);
+            }
+            if self.change_id(at, by_server, IdAction::Request).is_ok() {
+                self.talk(at);
+                let used = self.change_id(at, by_server, IdAction::UseSpare);
+                assert_eq!(used, Ok(()), "{at} gets no connection ID (its server: {by_server})");
+                self.talk(at);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Sides of a session that sleep, or fail and come back.
 
-use dtls_psk::{Connection, ImageSeal, MAX_IMAGE_LEN};
+use dtls_psk::{Connection, ImageSeal, MAX_IMAGE_LEN, SessionId};
 
 use crate::world::{World, path};
 
@@ -8,10 +8,11 @@ use crate::world::{World, path};
 pub struct Saved {
     counter: u64,
     image: Vec<u8>,
+    session: Option<SessionId>,
 }
 
 impl Saved {
-    pub const NOTHING: Self = Self { counter: 0, image: Vec::new() };
+    pub const NOTHING: Self = Self { counter: 0, image: Vec::new(), session: None };
 }
 
 const KEY: [u8; 16] = [0x1E; 16];
@@ -57,17 +58,19 @@ impl World<'_> {
             self.client(at).connection.checkpoint(RECORDS, &seal(counter), &mut image)
         };
         let Ok(len) = saved else { return };
-        self.client(at).saved[usize::from(by_server)] = Saved { counter, image: image[..len].to_vec() };
+        let session = self.session(at, by_server);
+        let image = image[..len].to_vec();
+        self.client(at).saved[usize::from(by_server)] = Saved { counter, image, session };
     }
 
     /// A side of the session fails, and goes on from its checkpoint. Where it was allowed to send until then, the session is whole.
     pub fn crash(&mut self, at: usize, by_server: bool) {
-        let Saved { counter, image } =
+        let Saved { counter, image, session } =
             std::mem::replace(&mut self.client(at).saved[usize::from(by_server)], Saved::NOTHING);
         if counter == 0 {
             return;
         }
-        let is_current = self.can_send(at, by_server);
+        let is_current = self.session(at, by_server) == session && self.can_send(at, by_server);
         if by_server {
             let mut gone = [0; MAX_IMAGE_LEN];
             // As if there had been a reboot: without a word to the client.

@@ -200,6 +200,18 @@ fn sessions() -> Scripts {
                 talk(0).to_vec(),
             ]),
         ),
+        (
+            "good13-asleep-in-request",
+            IDS,
+            steps(&[
+                vec![id(false, IdAction::Request), from_client(&[]), sleep(true), sleep(false)],
+                vec![Step::Advance { by: 70 }, Step::Settle],
+                talk(0).to_vec(),
+                vec![id(true, IdAction::Request), from_server(&[]), sleep(true), sleep(false)],
+                vec![Step::Advance { by: 70 }, Step::Settle],
+                talk(0).to_vec(),
+            ]),
+        ),
         ("good13-crash", DTLS13, steps(&[saved(Step::Settle, false), saved(Step::Settle, true)])),
         (
             "good13-crash-after-ids",

@@ -274,15 +274,12 @@ impl<'a> World<'a> {
             Step::UpdateKeys { client, by_server, request_update } => {
                 let at = self.wake(client);
                 // Refused where there is no session of DTLS 1.3.
-                let _ = if by_server {
-                    self.server.update_keys(&path(at), request_update)
-                } else {
-                    self.client(at).connection.update_keys(request_update)
-                };
+                let _ = self.update_keys(at, by_server, request_update);
             }
             Step::ConnectionId { client, by_server, action } => {
                 let at = self.wake(client);
-                self.change_id(at, by_server, action)
+                // Refused where there are none, or none to spare.
+                let _ = self.change_id(at, by_server, action);
             }
             Step::Sleep { client, by_server } => {
                 let client = self.wake(client);
@@ -304,18 +301,25 @@ impl<'a> World<'a> {
         self.seen.get(usize::from(which) % self.seen.len().max(1)).cloned()
     }
 
-    /// Refused where there are none, or none to spare.
-    fn change_id(&mut self, at: usize, by_server: bool, action: IdAction) {
+    pub fn update_keys(&mut self, at: usize, by_server: bool, request_update: bool) -> Result<(), Error> {
+        if by_server {
+            self.server.update_keys(&path(at), request_update)
+        } else {
+            self.client(at).connection.update_keys(request_update)
+        }
+    }
+
+    pub fn change_id(&mut self, at: usize, by_server: bool, action: IdAction) -> Result<(), Error> {
         let (server, path) = (&mut self.server, path(at));
         let client = &mut self.clients[at].as_mut().expect("it has come").connection;
-        let _ = match (action, by_server) {
+        match (action, by_server) {
             (IdAction::Request, true) => server.request_connection_id(&path),
             (IdAction::UseSpare, true) => server.use_spare_connection_id(&path),
             (IdAction::Renew, true) => server.renew_connection_id(&path),
             (IdAction::Request, false) => client.request_connection_id(),
             (IdAction::UseSpare, false) => client.use_spare_connection_id(),
             (IdAction::Renew, false) => client.renew_connection_id(),
-        };
+        }
     }
 
     /// Whoever talks to the victim has its next datagram altered before it is sealed.
@@ -567,7 +571,7 @@ fn is_for_a_stranger(datagram: &[u8]) -> bool {
     const RETRY: [u8; 4] = [0xCF, 0x21, 0xAD, 0x74];
     match datagram {
         [22, ..] if datagram[13] == 3 => true,
-        [22, ..] if datagram[13] == 2 => datagram[27..31] == RETRY,
+        [22, ..] if datagram[13] == 2 => datagram.get(27..31) == Some(&RETRY),
         _ => false,
     }
 }

@@ -85,12 +85,11 @@ fn checkpoints_and_connection_ids() {
     let (config, key) = (support::world::leak(config), support::world::leak(psk(IDENTITY, KEY)));
     let mut image = [0; MAX_IMAGE_LEN];
     let mut counter = 0;
-    let asks: [fn(&mut Connection<'static>) -> Result<(), Error>; 3] = [
+    for ask in [
         Connection::request_connection_id,
         Connection::use_spare_connection_id,
         Connection::renew_connection_id,
-    ];
-    for ask in asks {
+    ] {
         let mut saved = |connection: &mut Connection<'static>| {
             counter += 1;
             let seal = ImageSeal { key: &[7; 16], counter };
@@ -183,4 +182,30 @@ fn asleep_with_connection_ids_to_tell_of() {
         }
         world.assert_data_flows(client);
     }
+}
+
+/// A request for a connection ID crosses a new one that has not gone out yet: that is the answer, and not lost.
+#[test]
+#[cfg(feature = "connection-id")]
+fn requested_and_renewed_connection_ids_cross() {
+    let config = PSK_KE.with_connection_id(1);
+    let mut world = Small::with_config(1, config);
+    let client = world.client_with(config, psk(IDENTITY, KEY), path(0));
+    world.run_for(MINUTE);
+    let before = world.seal(&path(0), b"under the old one");
+    world.server.request_connection_id(&path(0)).unwrap();
+    world.clients[client].connection.renew_connection_id().unwrap();
+    let now = world.now;
+    for request in world.answers(path(0)) {
+        for answer in world.clients[client].hit(&request, now) {
+            world.hit(path(0), &answer);
+        }
+    }
+    world.run_for(MINUTE);
+    assert_ne!(world.seal(&path(0), b"under the new one")[1], before[1]);
+    world.assert_data_flows(client);
+    world.server.request_connection_id(&path(0)).unwrap();
+    world.run_for(MINUTE);
+    world.server.use_spare_connection_id(&path(0)).unwrap();
+    world.assert_data_flows(client);
 }

@@ -653,6 +653,10 @@ impl Session {
     /// §9). No other peer has `id`.
     pub(crate) fn grant_connection_id(&mut self, id: OwnConnectionId) {
         self.post.connection_id_wanted = false;
+        // One that is to be sent in any case is an answer, too.
+        if self.post.new_connection_id.is_some() {
+            return;
+        }
         let id =
             if self.read.spare_connection_id().is_empty() { self.expect(id) } else { OwnConnectionId::EMPTY };
         self.post.new_connection_id = Some((id, ConnectionIdUsage::Spare));

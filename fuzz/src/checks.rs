@@ -121,6 +121,12 @@ impl World<'_> {
     }
 
     fn talk(&mut self, at: usize) {
+        // A side that saves its session does so before each answer.
+        for _ in 0..2 {
+            self.save_again(at);
+            self.settle();
+        }
+        self.save_again(at);
         self.send(at, false, 3);
         self.send(at, true, 3);
         self.settle();

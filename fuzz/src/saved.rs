@@ -63,6 +63,15 @@ impl World<'_> {
         self.client(at).saved[usize::from(by_server)] = Saved { counter, image, session };
     }
 
+    /// The sides that have saved the session do so once more.
+    pub fn save_again(&mut self, at: usize) {
+        for by_server in [false, true] {
+            if self.client(at).saved[usize::from(by_server)].counter > 0 {
+                self.checkpoint(at, by_server);
+            }
+        }
+    }
+
     /// A side of the session fails, and goes on from its checkpoint. Where it was allowed to send until then, the session is whole.
     pub fn crash(&mut self, at: usize, by_server: bool) {
         let Saved { counter, image, session } =

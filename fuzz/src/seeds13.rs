@@ -201,6 +201,14 @@ fn sessions() -> Scripts {
             ]),
         ),
         (
+            "good13-ids-cross",
+            IDS,
+            steps(&[
+                vec![id(true, IdAction::Request), id(false, IdAction::Renew), from_server(&[]), Step::Settle],
+                talk(0).to_vec(),
+            ]),
+        ),
+        (
             "good13-asleep-in-request",
             IDS,
             steps(&[

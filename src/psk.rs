@@ -149,6 +149,11 @@ impl<'a> Psk<'a> {
         all.filter(move |psk| psk.usage.allows(version)).take(MAX_OFFERED_PSKS)
     }
 
+    /// The key that this version uses for an identity, of this one and those behind it.
+    pub(crate) fn of_identity(&self, version: ProtocolVersion, identity: &[u8]) -> Option<Psk<'a>> {
+        self.of_version(version).find(|psk| psk.identity == identity)
+    }
+
     /// Whether there are no more keys than a client offers.
     pub(crate) fn is_short(&self) -> bool {
         core::iter::successors(Some(self), |psk| psk.other).nth(MAX_OFFERED_PSKS).is_none()

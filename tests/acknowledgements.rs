@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use dtls_psk::{Config, Instant};
 
-use support::craft::{self, EXT_CONNECTION_ID, HANDSHAKE, vec8};
+use support::craft::{self, ACK, EXT_CONNECTION_ID, HANDSHAKE, vec8};
 use support::net::{Direction, Packet};
 use support::parse;
-use support::raw13::{ACK, RawClient13, ack};
+use support::raw13::{RawClient13, ack};
 use support::scene13::{DTLS13, assert_raw13_data_flows, raw13_finish};
 use support::world::{Note, Small, leak, path, psk};
 use support::{IDENTITY, KEY};

@@ -789,7 +789,7 @@ fn keys_are_wiped_where_they_lie() {
 #[cfg(all(target_os = "linux", feature = "dtls13"))]
 fn keys_of_dtls13_are_wiped_where_they_lie() {
     use std::os::unix::fs::FileExt;
-    use support::raw13::{ACK, KEY_UPDATE, RawClient13, Side, ack};
+    use support::raw13::{KEY_UPDATE, RawClient13, Side, ack};
 
     let memory = std::fs::File::open("/proc/self/mem").unwrap();
     let mut now = dtls_psk::Instant::ZERO;

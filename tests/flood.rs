@@ -247,7 +247,7 @@ const KINDS: usize = if cfg!(feature = "dtls13") { 4 } else { 3 };
 /// The same of DTLS 1.3.
 #[cfg(feature = "dtls13")]
 fn spoofed13(rng: &mut ChaCha8Rng) -> Vec<u8> {
-    use support::raw13::{ACK, EXT_COOKIE, RawClient13, ack};
+    use support::raw13::{EXT_COOKIE, RawClient13, ack};
     let mut raw = RawClient13::new(&identity(rng.random_range(0..SESSIONS)), b"guessed", rng.random());
     raw.hello.random = rng.random();
     match rng.random_range(0..4) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use dtls_psk::{AeadAlgorithm, AeadError, CipherSuite, Config, CryptoProvider, Error, KeyUsage};
 
 use support::craft::*;
-use support::raw13::{ACK, KEY_UPDATE, RawClient13, ack};
+use support::raw13::{KEY_UPDATE, RawClient13, ack};
 use support::scene13::{DTLS13, assert_raw13_data_flows, raw13_handshake};
 use support::world::{Note, Small, path, psk};
 use support::{IDENTITY, KEY};

@@ -5,7 +5,7 @@
 /// How the world is set up, from the script's first two bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Setup {
-    /// 0 for every suite, else the plain one at that place of the list, of each version.
+    /// 0 for every suite, else one of each version: that at this place of the lists of those without an ephemeral key.
     pub suites: u8,
     /// The server sends an identity hint.
     pub hint: bool,
@@ -19,12 +19,48 @@ pub struct Setup {
     pub connection_ids: bool,
     /// Both sides keep sessions, and resume them.
     pub resumption: bool,
-    /// DTLS 1.2 alone, 1.3 alone, or what both agree on: by the client, and by the server.
-    pub versions: [u8; 2],
-    /// In DTLS 1.3, no ephemeral keys.
-    pub psk_ke: bool,
-    /// The server keeps something for hellos without a cookie, too.
-    pub without_cookies: bool,
+    /// Which versions there are.
+    pub versions: Versions,
+    /// How DTLS 1.3 makes its secrets.
+    pub modes: Modes,
+    /// The server does without cookies.
+    pub no_cookies: bool,
+    /// The clients ask for records without a connection ID, where there are such IDs at all.
+    pub no_client_ids: bool,
+    /// Both sides take short records only.
+    pub short_records: bool,
+    /// A few forged records wear a key out.
+    pub few_forgeries: bool,
+}
+
+/// Which versions both sides speak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Versions {
+    #[default]
+    Dtls12,
+    Dtls13,
+    Both,
+    /// The clients speak both, and the server has not learned the new one.
+    OldServer,
+}
+
+impl Versions {
+    const ALL: [Self; 4] = [Self::Dtls12, Self::Dtls13, Self::Both, Self::OldServer];
+}
+
+/// How DTLS 1.3 makes its secrets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Modes {
+    #[default]
+    PskKe,
+    PskDheKe,
+    Both,
+    /// The clients would have an ephemeral key, and the server would rather not.
+    ServerPrefersPskKe,
+}
+
+impl Modes {
+    const ALL: [Self; 4] = [Self::PskKe, Self::PskDheKe, Self::Both, Self::ServerPrefersPskKe];
 }
 
 /// One step.
@@ -48,12 +84,60 @@ pub enum Step {
     Close { client: u8, by_server: bool },
     /// The key of the clients is taken back, and given again.
     Revoke,
-    /// A side of the session with `client` changes its key, and may ask the other to do the same.
-    UpdateKeys { client: u8, by_server: bool, request: bool },
-    /// A side of the session with `client` asks for a connection ID, goes on with one, or has the other side do so.
-    ConnectionId { client: u8, by_server: bool, what: u8 },
-    /// `client` starts anew, with one of the [`CREDENTIALS`](crate::world::CREDENTIALS).
+    /// `client` starts anew, with one of the [credentials](crate::world::Credentials).
     Restart { client: u8, credentials: u8 },
+    /// The other side's next datagram reaches the victim, with these edits made under the cipher: whoever writes the script
+    /// holds the keys. The lengths stay.
+    Altered { client: u8, edits: Vec<Edit> },
+    /// The other side of the session with `client` seals these bytes, as a record of this type; none for one whose type is
+    /// the last of the bytes.
+    Inside { client: u8, content_type: u8, body: Vec<u8> },
+    /// The next datagram of a side is lost. It may come [`Again`](Self::Again).
+    Lose { client: u8, from_server: bool },
+    /// The victim gets some of a datagram's records, in the other order if the highest bit of `records` says so.
+    Pick { which: u8, client: u8, records: u8 },
+    /// A side changes its keys, and asks for the other's.
+    UpdateKeys { client: u8, by_server: bool, request_update: bool },
+    /// A side has something done about connection IDs.
+    ConnectionId { client: u8, by_server: bool, action: IdAction },
+    /// A side of the session is saved, and wakes up again.
+    Sleep { client: u8, by_server: bool },
+    /// A side of the session is saved while it goes on.
+    Checkpoint { client: u8, by_server: bool },
+    /// A side of the session fails, and goes on from its checkpoint.
+    Crash { client: u8, by_server: bool },
+    /// The victim meets a peer of DTLS 1.3 that knows a key, and says whatever it likes.
+    Insider(Insider),
+}
+
+/// What is done about connection IDs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdAction {
+    Request,
+    UseSpare,
+    Renew,
+}
+
+impl IdAction {
+    const ALL: [Self; 3] = [Self::Request, Self::UseSpare, Self::Renew];
+}
+
+/// What a peer says that knows a key, in a handshake whose transcript is right.
+#[derive(Clone, Debug, Default)]
+pub struct Insider {
+    pub client: u8,
+    /// How many HelloRetryRequests it sends if it is a server; more than one are not allowed.
+    pub retries: u8,
+    /// Leaves its Finished out.
+    pub unfinished: bool,
+    /// Added to its hello.
+    pub extensions: Vec<(u16, Vec<u8>)>,
+    /// The EncryptedExtensions of a server. If empty, the usual ones.
+    pub encrypted_extensions: Vec<u8>,
+    /// Before its Finished, under the keys of epoch 2: what type, and what.
+    pub early: Vec<(u8, Vec<u8>)>,
+    /// After its Finished, under the keys of epoch 3.
+    pub late: Vec<(u8, Vec<u8>)>,
 }
 
 /// Part of a datagram, replaced.
@@ -104,6 +188,36 @@ impl Reader<'_> {
             .collect()
     }
 
+    /// Up to seven of what `item` reads.
+    fn list<T>(&mut self, item: impl Fn(&mut Self) -> Option<T>) -> Option<Vec<T>> {
+        (0..self.u8()? % 8).map(|_| item(self)).collect()
+    }
+
+    /// A type or a number before its bytes.
+    fn record(&mut self) -> Option<(u8, Vec<u8>)> {
+        let (content_type, len) = (self.u8()?, self.u16()?);
+        Some((content_type, self.bytes(len)))
+    }
+
+    fn insider(&mut self) -> Option<Insider> {
+        let (client, bits) = (self.u8()?, self.u8()?);
+        Some(Insider {
+            client,
+            retries: bits & 3,
+            unfinished: bits & 4 != 0,
+            extensions: self.list(|it| {
+                let (number, len) = (it.u16()?, it.u8()?);
+                Some((number, it.bytes(len.into())))
+            })?,
+            encrypted_extensions: {
+                let len = self.u8()?;
+                self.bytes(len.into())
+            },
+            early: self.list(Self::record)?,
+            late: self.list(Self::record)?,
+        })
+    }
+
     pub fn setup(&mut self) -> Option<Setup> {
         let (bits, more) = (self.u8()?, self.u8()?);
         Some(Setup {
@@ -114,14 +228,17 @@ impl Reader<'_> {
             transparent: bits & 32 != 0,
             connection_ids: bits & 64 != 0,
             resumption: bits & 128 != 0,
-            versions: [more & 3, more >> 2 & 3],
-            psk_ke: more & 16 != 0,
-            without_cookies: more & 32 != 0,
+            versions: Versions::ALL[usize::from(more & 3)],
+            modes: Modes::ALL[usize::from(more >> 2 & 3)],
+            no_cookies: more & 16 != 0,
+            no_client_ids: more & 32 != 0,
+            short_records: more & 64 != 0,
+            few_forgeries: more & 128 != 0,
         })
     }
 
     pub fn step(&mut self) -> Option<Step> {
-        Some(match self.u8()? % 12 {
+        Some(match self.u8()? % 20 {
             0 => {
                 let (client, len) = (self.u8()?, self.u16()?);
                 Step::Raw { client, datagram: self.bytes(len) }
@@ -137,15 +254,28 @@ impl Reader<'_> {
             }
             7 => Step::Close { client: self.u8()?, by_server: self.u8()? & 1 == 1 },
             8 => Step::Revoke,
-            9 => {
-                let (client, bits) = (self.u8()?, self.u8()?);
-                Step::UpdateKeys { client, by_server: bits & 1 == 1, request: bits & 2 == 2 }
+            9 => Step::Restart { client: self.u8()?, credentials: self.u8()? },
+            10 => Step::Altered { client: self.u8()?, edits: self.edits()? },
+            11 => {
+                let client = self.u8()?;
+                let (content_type, body) = self.record()?;
+                Step::Inside { client, content_type, body }
             }
-            10 => {
+            12 => Step::Lose { client: self.u8()?, from_server: self.u8()? & 1 == 1 },
+            13 => Step::Pick { which: self.u8()?, client: self.u8()?, records: self.u8()? },
+            14 => {
                 let (client, bits) = (self.u8()?, self.u8()?);
-                Step::ConnectionId { client, by_server: bits & 1 == 1, what: bits >> 1 }
+                Step::UpdateKeys { client, by_server: bits & 1 == 1, request_update: bits & 2 == 2 }
             }
-            _ => Step::Restart { client: self.u8()?, credentials: self.u8()? },
+            15 => {
+                let (client, bits) = (self.u8()?, self.u8()?);
+                let action = IdAction::ALL[usize::from(bits >> 1) % IdAction::ALL.len()];
+                Step::ConnectionId { client, by_server: bits & 1 == 1, action }
+            }
+            16 => Step::Sleep { client: self.u8()?, by_server: self.u8()? & 1 == 1 },
+            17 => Step::Checkpoint { client: self.u8()?, by_server: self.u8()? & 1 == 1 },
+            18 => Step::Crash { client: self.u8()?, by_server: self.u8()? & 1 == 1 },
+            _ => Step::Insider(self.insider()?),
         })
     }
 }
@@ -162,10 +292,35 @@ impl Setup {
         ];
         let bits = flags.iter().zip(2..).map(|(flag, at)| u8::from(*flag) << at).sum::<u8>();
         out.push(bits | self.suites & 3);
-        let [of_client, of_server] = self.versions;
-        let flags = u8::from(self.psk_ke) << 4 | u8::from(self.without_cookies) << 5;
-        out.push(of_client & 3 | (of_server & 3) << 2 | flags);
+        let flags = [self.no_cookies, self.no_client_ids, self.short_records, self.few_forgeries];
+        let bits = flags.iter().zip(4..).map(|(flag, at)| u8::from(*flag) << at).sum::<u8>();
+        out.push(bits | self.versions as u8 | (self.modes as u8) << 2);
     }
+}
+
+impl Insider {
+    fn write(&self, out: &mut Vec<u8>) {
+        assert!(self.extensions.len().max(self.early.len()).max(self.late.len()) < 8);
+        out.extend([self.client, self.retries & 3 | u8::from(self.unfinished) << 2]);
+        out.push(self.extensions.len() as u8);
+        for (number, data) in &self.extensions {
+            out.extend(number.to_be_bytes());
+            out.push(u8::try_from(data.len()).expect("up to 255 bytes"));
+            out.extend(data);
+        }
+        out.push(u8::try_from(self.encrypted_extensions.len()).expect("up to 255 bytes"));
+        out.extend(&self.encrypted_extensions);
+        for records in [&self.early, &self.late] {
+            out.push(records.len() as u8);
+            records.iter().for_each(|(content_type, body)| write_record(*content_type, body, out));
+        }
+    }
+}
+
+fn write_record(content_type: u8, body: &[u8], out: &mut Vec<u8>) {
+    out.push(content_type);
+    out.extend(u16::try_from(body.len()).expect("a record").to_be_bytes());
+    out.extend(body);
 }
 
 impl Step {
@@ -208,13 +363,30 @@ impl Step {
             }
             Self::Close { client, by_server } => out.extend([7, *client, u8::from(*by_server)]),
             Self::Revoke => out.push(8),
-            Self::UpdateKeys { client, by_server, request } => {
-                out.extend([9, *client, u8::from(*by_server) | u8::from(*request) << 1])
+            Self::Restart { client, credentials } => out.extend([9, *client, *credentials]),
+            Self::Altered { client, edits } => {
+                out.extend([10, *client]);
+                edits_to(out, edits);
             }
-            Self::ConnectionId { client, by_server, what } => {
-                out.extend([10, *client, u8::from(*by_server) | what << 1])
+            Self::Inside { client, content_type, body } => {
+                out.extend([11, *client]);
+                write_record(*content_type, body, out);
             }
-            Self::Restart { client, credentials } => out.extend([11, *client, *credentials]),
+            Self::Lose { client, from_server } => out.extend([12, *client, u8::from(*from_server)]),
+            Self::Pick { which, client, records } => out.extend([13, *which, *client, *records]),
+            Self::UpdateKeys { client, by_server, request_update } => {
+                out.extend([14, *client, u8::from(*by_server) | u8::from(*request_update) << 1])
+            }
+            Self::ConnectionId { client, by_server, action } => {
+                out.extend([15, *client, u8::from(*by_server) | (*action as u8) << 1])
+            }
+            Self::Sleep { client, by_server } => out.extend([16, *client, u8::from(*by_server)]),
+            Self::Checkpoint { client, by_server } => out.extend([17, *client, u8::from(*by_server)]),
+            Self::Crash { client, by_server } => out.extend([18, *client, u8::from(*by_server)]),
+            Self::Insider(insider) => {
+                out.push(19);
+                insider.write(out);
+            }
         }
     }
 }

@@ -1,7 +1,6 @@
 //! The kept corpus: handshakes that come to a good end, and the attacks that other stacks fell to.
 
 use crate::script::{Edit, Setup, Step, write};
-use crate::seeds13;
 
 /// A file of the corpus: the target's name, the file's name and its bytes.
 pub type Seed = (&'static str, String, Vec<u8>);
@@ -17,20 +16,20 @@ const RECORDINGS: [&str; 4] = [
 /// The messages of RFC 8448, a line each.
 const TLS13_MESSAGES: &str = include_str!("../../tests/vectors/tls13_messages.txt");
 
-pub(crate) const CHANGE_CIPHER_SPEC: u8 = 20;
-pub(crate) const ALERT: u8 = 21;
-pub(crate) const HANDSHAKE: u8 = 22;
-pub(crate) const APPLICATION_DATA: u8 = 23;
+pub const CHANGE_CIPHER_SPEC: u8 = 20;
+pub const ALERT: u8 = 21;
+pub const HANDSHAKE: u8 = 22;
+pub const APPLICATION_DATA: u8 = 23;
 const TLS12_CID: u8 = 25;
-pub(crate) const ACK: u8 = 26;
+pub const ACK: u8 = 26;
 
-pub(crate) const CLIENT_HELLO: u8 = 1;
-pub(crate) const SERVER_HELLO: u8 = 2;
-pub(crate) const HELLO_VERIFY_REQUEST: u8 = 3;
+pub const CLIENT_HELLO: u8 = 1;
+pub const SERVER_HELLO: u8 = 2;
+const HELLO_VERIFY_REQUEST: u8 = 3;
 const SERVER_KEY_EXCHANGE: u8 = 12;
 const SERVER_HELLO_DONE: u8 = 14;
 const CLIENT_KEY_EXCHANGE: u8 = 16;
-pub(crate) const FINISHED: u8 = 20;
+pub const FINISHED: u8 = 20;
 
 /// Length in bytes of the ClientKeyExchange's record, for the first identity.
 const CLIENT_KEY_EXCHANGE_RECORD: u16 = 13 + 12 + 2 + 7;
@@ -41,11 +40,11 @@ pub fn all() -> Vec<Seed> {
     let mut seeds = messages();
     seeds.extend(server());
     seeds.extend(client());
-    seeds.extend(seeds13::all());
+    seeds.extend(crate::seeds13::all());
     seeds
 }
 
-pub(crate) fn record(content_type: u8, epoch: u16, sequence_number: u64, body: &[u8]) -> Vec<u8> {
+pub fn record(content_type: u8, epoch: u16, sequence_number: u64, body: &[u8]) -> Vec<u8> {
     let mut out = vec![content_type, 0xFE, 0xFD];
     out.extend(epoch.to_be_bytes());
     out.extend(&sequence_number.to_be_bytes()[2..]);
@@ -55,7 +54,7 @@ pub(crate) fn record(content_type: u8, epoch: u16, sequence_number: u64, body: &
 }
 
 /// A fragment with `body` at `offset` of a message of `length` bytes.
-pub(crate) fn fragment(msg_type: u8, seq: u16, length: u32, offset: u32, body: &[u8]) -> Vec<u8> {
+pub fn fragment(msg_type: u8, seq: u16, length: u32, offset: u32, body: &[u8]) -> Vec<u8> {
     let mut out = vec![msg_type];
     out.extend(&length.to_be_bytes()[1..]);
     out.extend(seq.to_be_bytes());
@@ -65,11 +64,11 @@ pub(crate) fn fragment(msg_type: u8, seq: u16, length: u32, offset: u32, body: &
     out
 }
 
-pub(crate) fn message(msg_type: u8, seq: u16, body: &[u8]) -> Vec<u8> {
+pub fn message(msg_type: u8, seq: u16, body: &[u8]) -> Vec<u8> {
     fragment(msg_type, seq, body.len() as u32, 0, body)
 }
 
-pub(crate) fn handshake_record(message: &[u8]) -> Vec<u8> {
+pub fn handshake_record(message: &[u8]) -> Vec<u8> {
     record(HANDSHAKE, 0, 9, message)
 }
 
@@ -83,29 +82,29 @@ fn hello(suites_len: [u8; 2]) -> Vec<u8> {
     body
 }
 
-pub(crate) fn raw(datagram: Vec<u8>) -> Step {
+pub fn raw(datagram: Vec<u8>) -> Step {
     Step::Raw { client: 0, datagram }
 }
 
-pub(crate) fn from_client(edits: &[Edit]) -> Step {
+pub fn from_client(edits: &[Edit]) -> Step {
     Step::FromClient { client: 0, edits: edits.to_vec() }
 }
 
-pub(crate) fn from_server(edits: &[Edit]) -> Step {
+pub fn from_server(edits: &[Edit]) -> Step {
     Step::FromServer { edits: edits.to_vec() }
 }
 
-pub(crate) fn edit(at: u16, remove: u16, insert: &[u8]) -> Edit {
+pub fn edit(at: u16, remove: u16, insert: &[u8]) -> Edit {
     Edit { at, remove, insert: insert.to_vec() }
 }
 
 /// The first datagrams of a handshake of client 0, as many as are asked for.
-pub(crate) fn opening(datagrams: usize) -> Vec<Step> {
+pub fn opening(datagrams: usize) -> Vec<Step> {
     [from_client(&[]), from_server(&[])].into_iter().cycle().take(datagrams).collect()
 }
 
 /// Data both ways.
-pub(crate) fn talk(client: u8) -> [Step; 2] {
+pub fn talk(client: u8) -> [Step; 2] {
     [false, true].map(|from_server| Step::Send { client, from_server, len: 5 })
 }
 
@@ -170,11 +169,11 @@ fn messages() -> Vec<Seed> {
 }
 
 /// Bytes behind their length in one byte, or in two.
-pub(crate) fn vec8(bytes: &[u8]) -> Vec<u8> {
+pub fn vec8(bytes: &[u8]) -> Vec<u8> {
     [&[u8::try_from(bytes.len()).expect("it fits")], bytes].concat()
 }
 
-pub(crate) fn vec16(bytes: &[u8]) -> Vec<u8> {
+pub fn vec16(bytes: &[u8]) -> Vec<u8> {
     [&u16::try_from(bytes.len()).expect("it fits").to_be_bytes()[..], bytes].concat()
 }
 
@@ -560,7 +559,7 @@ fn server_attacks() -> Vec<(&'static str, Setup, Vec<Step>, Vec<u8>)> {
 }
 
 /// Client 1 gets through, whatever was done to client 0; and so does client 0 if it can.
-pub(crate) fn good() -> Vec<Step> {
+pub fn good() -> Vec<Step> {
     let come = [from_client(&[]), Step::Restart { client: 1, credentials: 0 }, Step::Settle];
     [come.to_vec(), talk(0).to_vec(), talk(1).to_vec()].concat()
 }

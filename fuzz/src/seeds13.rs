@@ -1,18 +1,12 @@
-//! The kept corpus of DTLS 1.3: handshakes in each configuration, and attacks.
+//! The kept corpus of DTLS 1.3: handshakes of every configuration, and what comes after them.
 
-use crate::script::{Setup, Step, write};
-use crate::seeds::*;
+use crate::attacks13;
+use crate::script::{IdAction, Modes, Setup, Step, Versions, write};
+use crate::seeds::{Seed, from_client, from_server, good, opening, talk};
 
-const ENCRYPTED_EXTENSIONS: u8 = 8;
-const NEW_SESSION_TICKET: u8 = 4;
-const REQUEST_CONNECTION_ID: u8 = 9;
-const NEW_CONNECTION_ID: u8 = 10;
-const KEY_UPDATE: u8 = 24;
-
-const DTLS13: u8 = 1;
-const ANY: u8 = 2;
-
-const PLAIN: Setup = Setup {
+pub const DTLS13: Setup = Setup {
+    versions: Versions::Dtls13,
+    modes: Modes::PskKe,
     suites: 0,
     hint: false,
     small_mtu: false,
@@ -20,323 +14,232 @@ const PLAIN: Setup = Setup {
     transparent: false,
     connection_ids: false,
     resumption: false,
-    versions: [DTLS13, DTLS13],
-    psk_ke: false,
-    without_cookies: false,
+    no_cookies: false,
+    no_client_ids: false,
+    short_records: false,
+    few_forgeries: false,
 };
-/// Whoever writes the script holds the keys.
-const INSIDER: Setup = Setup { transparent: true, ..PLAIN };
-const WITH_IDS: Setup = Setup { connection_ids: true, ..PLAIN };
+pub const IDS: Setup = Setup { connection_ids: true, ..DTLS13 };
+pub const TRANSPARENT: Setup = Setup { transparent: true, ..DTLS13 };
+pub const RESUMPTION: Setup = Setup { resumption: true, ..DTLS13 };
+
+/// What follows a name: how the world is, and what happens in it.
+pub type Scripts = Vec<(&'static str, Setup, Vec<Step>)>;
 
 pub fn all() -> Vec<Seed> {
-    let mut seeds = both();
-    seeds.extend(server());
-    seeds.extend(client());
+    let of = |target, name: &str, setup, steps: &[Step]| (target, name.to_string(), write(setup, steps));
+    let mut seeds = Vec::new();
+    for (name, setup, steps) in handshakes().into_iter().chain(sessions()).chain(attacks13::both()) {
+        seeds.extend(["client", "server"].map(|target| of(target, name, setup, &steps)));
+    }
+    seeds.extend(
+        attacks13::server().into_iter().map(|(name, setup, steps)| of("server", name, setup, &steps)),
+    );
+    seeds.extend(
+        attacks13::client().into_iter().map(|(name, setup, steps)| of("client", name, setup, &steps)),
+    );
     seeds
 }
 
-/// A record under keys that are none: its number in the clear, with 16 bits, and a tag of zeros.
-fn sealed(epoch: u8, number: u8, content_type: u8, content: &[u8]) -> Vec<u8> {
-    sealed_for(b"", epoch, number, content_type, content)
-}
-
-fn sealed_for(id: &[u8], epoch: u8, number: u8, content_type: u8, content: &[u8]) -> Vec<u8> {
-    let ciphertext = [content, &[content_type], &[0; 16]].concat();
-    let mut out = vec![0x2C | u8::from(!id.is_empty()) << 4 | epoch & 3];
-    out.extend(id);
-    out.extend([0, number]);
-    out.extend((ciphertext.len() as u16).to_be_bytes());
-    out.extend(ciphertext);
-    out
-}
-
-fn ack(numbers: &[(u8, u8)]) -> Vec<u8> {
-    let list = numbers.iter().flat_map(|(epoch, number)| {
-        [[0; 7], [0; 7]].into_iter().zip([*epoch, *number]).flat_map(|(zeros, last)| {
-            let mut number = zeros.to_vec();
-            number.push(last);
-            number
-        })
-    });
-    vec16(&list.collect::<Vec<u8>>())
-}
-
-fn again(which: u8) -> Step {
-    Step::Again { which, client: 0, edits: vec![] }
-}
-
-fn update(by_server: bool, request: bool) -> Step {
-    Step::UpdateKeys { client: 0, by_server, request }
-}
-
-fn connection_id(by_server: bool, what: u8) -> Step {
-    Step::ConnectionId { client: 0, by_server, what }
-}
-
-fn established() -> Vec<Step> {
+pub fn established() -> Vec<Step> {
     vec![from_client(&[]), Step::Settle]
 }
 
-/// What comes to a good end, whoever is the victim.
-fn both() -> Vec<Seed> {
-    let mut scripts: Vec<(String, Setup, Vec<Step>)> = Vec::new();
-    let mut add = |name: &str, setup: Setup, steps: Vec<Step>| scripts.push((name.to_string(), setup, steps));
-    for suites in 0..4 {
-        let close = Step::Close { client: 0, by_server: suites % 2 == 1 };
-        let steps = [opening(6), talk(0).to_vec(), vec![close]].concat();
-        add(&format!("good-13-suite-{suites}"), Setup { suites, ..PLAIN }, steps);
-    }
-    add("good-13-any", Setup { versions: [ANY, ANY], ..PLAIN }, good());
-    add("good-13-any-meets-12", Setup { versions: [ANY, 0], ..PLAIN }, good());
-    add("good-13-12-meets-any", Setup { versions: [0, ANY], ..PLAIN }, good());
-    add("good-13-psk-ke", Setup { psk_ke: true, ..PLAIN }, good());
-    add("good-13-psk-ke-any", Setup { psk_ke: true, versions: [ANY, ANY], ..PLAIN }, good());
-    add("good-13-without-cookies", Setup { without_cookies: true, ..PLAIN }, good());
-    add("good-13-transparent", INSIDER, good());
-    // A flight that is longer than three hellos.
-    let long = Setup { versions: [0, 0], hint: true, small_mtu: true, without_cookies: true, ..PLAIN };
-    let in_parts = || [Step::Settle, Step::Advance { by: 70 }, Step::Settle, Step::Advance { by: 140 }];
-    add(
-        "good-12-without-cookies-cut",
-        long,
-        [&established()[..], &in_parts(), &good(), &in_parts(), &talk(0), &talk(1)].concat(),
-    );
-    add("good-13-connection-ids", WITH_IDS, good());
-    add("good-13-cut", Setup { small_mtu: true, connection_ids: true, ..PLAIN }, good());
-    let resumption = Setup { resumption: true, ..PLAIN };
-    let restart = Step::Restart { client: 0, credentials: 0 };
-    add("good-13-resumed", resumption, [good(), vec![restart.clone()], good()].concat());
-    add("13-12-meets-13", Setup { versions: [0, DTLS13], ..PLAIN }, vec![from_client(&[]), Step::Settle]);
-    add("good-13-key-updates", PLAIN, {
-        let updates = [(false, true), (true, true), (false, false), (true, false)];
-        let steps = updates.map(|(by_server, request)| {
-            [vec![update(by_server, request), Step::Settle], talk(0).to_vec()].concat()
-        });
-        [good(), steps.concat()].concat()
-    });
-    add("good-13-other-connection-ids", WITH_IDS, {
-        let steps =
-            [(false, 0), (true, 0), (false, 1), (true, 1), (false, 2), (true, 2)].map(|(by_server, what)| {
-                [vec![connection_id(by_server, what), Step::Settle], talk(0).to_vec()].concat()
-            });
-        [good(), steps.concat()].concat()
-    });
-    add("13-lost", PLAIN, {
-        let mut steps = Vec::new();
-        for lost_at in 0..6 {
-            steps.extend(opening(lost_at));
-            let lost = &[edit(0, 999, &[])];
-            steps.push(if lost_at % 2 == 0 { from_client(lost) } else { from_server(lost) });
-            steps.extend([Step::Advance { by: 20 }, Step::Settle, Step::Advance { by: 70 }, Step::Settle]);
-            steps.push(restart.clone());
-        }
-        [steps, good()].concat()
-    });
-    add("13-update-lost", PLAIN, {
-        let lost = from_client(&[edit(0, 999, &[])]);
-        [good(), vec![update(false, true), lost, Step::Advance { by: 70 }, Step::Settle], good()].concat()
-    });
-    add("13-moved", WITH_IDS, {
-        let send = Step::Send { client: 0, from_server: false, len: 4 };
-        let copied = Step::Again { which: 8, client: 1, edits: vec![] };
-        [good(), vec![send, copied, Step::Settle, Step::Advance { by: 70 }, Step::Settle], good()].concat()
-    });
-    let seeds = scripts.iter().flat_map(|(name, setup, steps)| {
-        ["server", "client"].map(|target| (target, name.clone(), write(*setup, steps)))
-    });
-    seeds.collect()
+pub fn again(which: u8) -> Step {
+    Step::Again { which, client: 0, edits: vec![] }
 }
 
-fn server() -> Vec<Seed> {
-    let mut seeds = Vec::new();
-    let mut add = |name: &str, setup: Setup, steps: Vec<Step>| {
-        seeds.push(("server", name.to_string(), write(setup, &[steps, good()].concat())));
-    };
-    // The second hello ends with the binder.
-    for (name, at) in [("attack-18-wrong-binder", 1), ("attack-22-binder-wrong-at-its-end", 32)] {
-        let psk_ke = Setup { psk_ke: true, ..PLAIN };
-        // Of the hello for `psk_ke`, with its cookie.
-        let binder = 13 + 12 + 2 + 32 + 1 + 1 + 2 + 2 * 3 + 2 + 2 + HELLO_EXTENSIONS - 32;
-        add(name, psk_ke, [opening(2), vec![from_client(&[edit(binder + at - 1, 1, &[0])])]].concat());
-    }
-    add("attack-18-second-hello-without-a-key", Setup { psk_ke: true, ..PLAIN }, {
-        // The extension has another number, so there is none.
-        let at = 13 + 12 + 2 + 32 + 1 + 1 + 2 + 2 * 3 + 2 + 2 + HELLO_EXTENSIONS - PRE_SHARED_KEY;
-        [opening(2), vec![from_client(&[edit(at, 2, &[0xFF, 0xEE])])]].concat()
-    });
-    add("attack-32-reflected-13", PLAIN, [good(), (0..12).map(again).collect()].concat());
-    let ids = [&vec8(b"i")[..], &vec8(b"j")].concat();
-    let single = [
-        ("13-forged-ack", PLAIN, opening(3), record(ACK, 0, 9, &ack(&[(0, 1), (2, 0), (2, 1)]))),
-        ("13-oversized-ack", PLAIN, opening(3), record(ACK, 0, 9, &ack(&[(2, 9); 80]))),
-        (
-            "13-hello-in-epoch-2",
-            PLAIN,
-            opening(3),
-            record(HANDSHAKE, 2, 9, &message(CLIENT_HELLO, 2, &[3; 90])),
-        ),
-        ("13-hello-in-parts", PLAIN, vec![], {
-            let parts =
-                [fragment(CLIENT_HELLO, 0, 90, 0, &[3; 40]), fragment(CLIENT_HELLO, 0, 90, 40, &[3; 50])];
-            parts.map(|part| record(HANDSHAKE, 0, 9, &part)).concat()
-        }),
-        ("13-insider-ack-of-the-flight", INSIDER, opening(3), sealed(2, 9, ACK, &ack(&[(0, 1), (2, 0)]))),
-        ("13-insider-oversized-ack", INSIDER, established(), sealed(3, 9, ACK, &ack(&[(3, 9); 80]))),
-        ("13-insider-malformed-ack", INSIDER, established(), sealed(3, 9, ACK, &[0, 15, 1])),
-        (
-            "13-insider-hello",
-            INSIDER,
-            opening(3),
-            sealed(2, 9, HANDSHAKE, &message(CLIENT_HELLO, 2, &[3; 90])),
-        ),
-        (
-            "13-insider-finished",
-            INSIDER,
-            opening(3),
-            sealed(2, 9, HANDSHAKE, &message(FINISHED, 2, &[0; 32])),
-        ),
-        (
-            "13-insider-finished-in-parts",
-            INSIDER,
-            opening(3),
-            [fragment(FINISHED, 2, 32, 16, &[0; 16]), fragment(FINISHED, 2, 32, 0, &[0; 16])]
-                .map(|part| sealed(2, 9 + part[8], HANDSHAKE, &part))
-                .concat(),
-        ),
-        (
-            "13-insider-key-update",
-            INSIDER,
-            established(),
-            sealed(3, 9, HANDSHAKE, &message(KEY_UPDATE, 3, &[1])),
-        ),
-        (
-            "13-insider-key-updates",
-            INSIDER,
-            established(),
-            (0..20_u8)
-                .flat_map(|n| sealed(3 + n, 9, HANDSHAKE, &message(KEY_UPDATE, 3 + u16::from(n), &[n & 1])))
-                .collect(),
-        ),
-        (
-            "13-insider-ticket",
-            INSIDER,
-            established(),
-            sealed(
-                3,
-                9,
-                HANDSHAKE,
-                &message(NEW_SESSION_TICKET, 3, &[0, 0, 0, 9, 0, 0, 0, 0, 1, 0, 0, 1, 7, 0, 0]),
-            ),
-        ),
-        (
-            "13-insider-requests-ids",
-            Setup { transparent: true, ..WITH_IDS },
-            established(),
-            (0..20_u8)
-                .flat_map(|n| {
-                    let request = message(REQUEST_CONNECTION_ID, 3 + u16::from(n), &[255]);
-                    sealed_for(&[n], 3, 9 + n, HANDSHAKE, &request)
-                })
-                .collect(),
-        ),
-        (
-            "13-insider-new-ids",
-            INSIDER,
-            established(),
-            sealed(3, 9, HANDSHAKE, &message(NEW_CONNECTION_ID, 3, &[&vec16(&ids)[..], &[0]].concat())),
-        ),
-        ("13-insider-data", INSIDER, established(), sealed(3, 9, APPLICATION_DATA, b"!")),
-        ("13-insider-data-early", INSIDER, opening(3), sealed(3, 0, APPLICATION_DATA, b"!")),
-        ("13-insider-nothing", INSIDER, established(), sealed(3, 9, 0, &[0; 20])),
-        ("13-insider-alert", INSIDER, established(), sealed(3, 9, ALERT, &[1, 40])),
-        ("13-short", PLAIN, established(), vec![0x2F, 0, 1, 0, 3, 1, 2, 3]),
-        ("13-forged", PLAIN, established(), [0x23, 1].into_iter().chain([0xE5; 40]).collect()),
-    ];
-    for (name, setup, prologue, datagram) in single {
-        add(name, setup, [prologue, vec![raw(datagram)]].concat());
-    }
-    add("13-key-update-storm", PLAIN, [good(), vec![update(false, true); 12], vec![Step::Settle]].concat());
-    seeds
+pub fn update(by_server: bool, request_update: bool) -> Step {
+    Step::UpdateKeys { client: 0, by_server, request_update }
 }
 
-/// Length in bytes of the extensions of the second hello for `psk_ke`, and of the last one with the key.
-const HELLO_EXTENSIONS: u16 = (4 + 1 + 2) + (4 + 1 + 1) + (4 + 2 + 49) + PRE_SHARED_KEY;
-const PRE_SHARED_KEY: u16 = 4 + 2 + (2 + 7 + 4) + 2 + (1 + 32);
+/// Both sides of client 0 do it, and its sessions go on.
+fn both(of: impl Fn(bool) -> Step) -> Vec<Step> {
+    [vec![of(false), Step::Settle], talk(0).to_vec(), vec![of(true), Step::Settle], talk(0).to_vec()].concat()
+}
 
-fn client() -> Vec<Seed> {
-    let mut seeds = Vec::new();
-    let mut add = |name: &str, setup: Setup, steps: Vec<Step>| {
-        seeds.push(("client", name.to_string(), write(setup, &[steps, good()].concat())));
+/// Whole handshakes, one for each way to have one.
+fn handshakes() -> Scripts {
+    let with = |credentials| [vec![Step::Restart { client: 0, credentials }], good()].concat();
+    let twice = || [good(), vec![Step::Restart { client: 0, credentials: 0 }], good()].concat();
+    let both_versions = Setup { versions: Versions::Both, ..DTLS13 };
+    vec![
+        ("good13", DTLS13, [opening(6), talk(0).to_vec()].concat()),
+        ("good13-suite-1", Setup { suites: 1, ..DTLS13 }, good()),
+        ("good13-suite-2", Setup { suites: 2, ..DTLS13 }, good()),
+        ("good13-suite-3", Setup { suites: 3, ..DTLS13 }, good()),
+        ("good13-psk-dhe-ke", Setup { modes: Modes::PskDheKe, ..DTLS13 }, good()),
+        ("good13-modes", Setup { modes: Modes::Both, ..DTLS13 }, good()),
+        ("good13-modes-disagree", Setup { modes: Modes::ServerPrefersPskKe, ..DTLS13 }, good()),
+        ("good13-versions", both_versions, good()),
+        ("good13-versions-resumed", Setup { resumption: true, ..both_versions }, twice()),
+        ("good13-old-server", Setup { versions: Versions::OldServer, ..DTLS13 }, good()),
+        ("good13-no-cookies", Setup { no_cookies: true, ..DTLS13 }, [opening(4), good()].concat()),
+        ("good13-no-cookies-cut", Setup { no_cookies: true, small_mtu: true, ..DTLS13 }, good()),
+        (
+            "no-cookies-hint-cut",
+            Setup { versions: Versions::Dtls12, no_cookies: true, hint: true, small_mtu: true, ..DTLS13 },
+            [good(), vec![Step::Advance { by: 70 }, Step::Settle], talk(0).to_vec()].concat(),
+        ),
+        ("good13-connection-ids", IDS, good()),
+        ("good13-connection-ids-of-server", Setup { no_client_ids: true, ..IDS }, good()),
+        ("good13-cut", Setup { small_mtu: true, ..DTLS13 }, good()),
+        ("good13-short-records", Setup { short_records: true, ..RESUMPTION }, good()),
+        ("good13-resumed", RESUMPTION, twice()),
+        (
+            "good13-resumed-everything",
+            Setup { modes: Modes::Both, connection_ids: true, ..RESUMPTION },
+            twice(),
+        ),
+        ("good13-transparent", TRANSPARENT, good()),
+        ("good13-several-keys", DTLS13, with(4)),
+        ("good13-imported", DTLS13, with(5)),
+        ("good13-other-key", both_versions, with(3)),
+        ("lost13", DTLS13, lost(5)),
+        ("lost13-cut", Setup { small_mtu: true, ..RESUMPTION }, lost(6)),
+        ("lost13-no-cookies", Setup { no_cookies: true, ..IDS }, lost(4)),
+        ("reordered13", Setup { small_mtu: true, ..DTLS13 }, reordered()),
+    ]
+}
+
+/// Each datagram of a handshake is lost once.
+fn lost(datagrams: usize) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for at in 0..datagrams {
+        steps.extend([Step::Restart { client: 0, credentials: 0 }]);
+        steps.extend(opening(at));
+        steps.extend([
+            Step::Lose { client: 0, from_server: at % 2 == 1 },
+            Step::Advance { by: 70 },
+            Step::Settle,
+        ]);
+    }
+    [steps, good()].concat()
+}
+
+/// The last datagrams of both sides' flights come first, and what was lost comes after all.
+fn reordered() -> Vec<Step> {
+    let lose = |from_server| Step::Lose { client: 0, from_server };
+    let pick = |which, records| Step::Pick { which, client: 0, records };
+    [
+        opening(3),
+        vec![lose(true), from_server(&[]), from_server(&[]), again(3), Step::Settle],
+        vec![pick(3, 0x83), pick(4, 1), Step::Advance { by: 70 }, Step::Settle],
+        good(),
+    ]
+    .concat()
+}
+
+/// What sessions do.
+fn sessions() -> Scripts {
+    let id = |by_server, action| Step::ConnectionId { client: 0, by_server, action };
+    let sleep = |by_server| Step::Sleep { client: 0, by_server };
+    let checkpoint = |by_server| Step::Checkpoint { client: 0, by_server };
+    let crash = |by_server| Step::Crash { client: 0, by_server };
+    let saved = |change: Step, by_server| {
+        [
+            vec![checkpoint(by_server), change, Step::Settle],
+            talk(0).to_vec(),
+            vec![crash(by_server), Step::Settle],
+            talk(0).to_vec(),
+        ]
+        .concat()
     };
-    // A HelloRetryRequest once more, with another number, so that it is a second one.
-    add("13-second-hello-retry-request", PLAIN, {
-        let second = Step::Again { which: 1, client: 0, edits: vec![edit(13 + 5, 1, &[1])] };
-        [opening(3), vec![second]].concat()
-    });
-    // Its suite, behind the headers, version, random and session id.
-    let suite = 13 + 12 + 2 + 32 + 1;
-    add("13-switched-suite", PLAIN, [opening(3), vec![from_server(&[edit(suite, 2, &[0x13, 1])])]].concat());
-    add("13-session-id", PLAIN, {
-        let lengths = [edit(11, 2, &[0, 200]), edit(14, 3, &[0, 0, 188]), edit(suite - 1, 1, &[1, 7])];
-        [opening(3), vec![from_server(&lengths)]].concat()
-    });
-    add("13-downgraded", Setup { versions: [ANY, 0], ..PLAIN }, {
-        // As a server would say that knows DTLS 1.3 (RFC 8446 §4.1.3).
-        let sentinel = edit(13 + 12 + 2 + 24, 8, b"DOWNGRD\x01");
-        [opening(3), vec![from_server(&[sentinel])]].concat()
-    });
-    add("attack-32-reflected-13", PLAIN, [good(), (0..12).map(again).collect()].concat());
-    let extensions = message(ENCRYPTED_EXTENSIONS, 2, &[0, 0]);
-    let single = [
-        ("13-forged-ack", PLAIN, opening(5), record(ACK, 0, 9, &ack(&[(2, 0), (2, 1)]))),
-        ("13-hello-verify-request", PLAIN, opening(1), {
-            record(HANDSHAKE, 0, 9, &message(HELLO_VERIFY_REQUEST, 0, &[0xFE, 0xFF, 1, 1]))
+    let lost = |change: Step| {
+        let by_server = matches!(
+            change,
+            Step::UpdateKeys { by_server: true, .. } | Step::ConnectionId { by_server: true, .. }
+        );
+        let lose = |from_server| Step::Lose { client: 0, from_server };
+        // The message, and then its ACK.
+        let first = [change, lose(by_server), Step::Advance { by: 70 }];
+        let come = if by_server { from_server(&[]) } else { from_client(&[]) };
+        [
+            first.to_vec(),
+            vec![come, lose(!by_server), Step::Advance { by: 140 }, Step::Settle],
+            talk(0).to_vec(),
+        ]
+        .concat()
+    };
+    let all_ids = || {
+        let round = |by_server| {
+            let actions = [IdAction::Request, IdAction::UseSpare, IdAction::Renew];
+            actions.map(|action| [id(by_server, action), Step::Settle]).concat()
+        };
+        [round(false), talk(0).to_vec(), round(true), talk(0).to_vec()].concat()
+    };
+    let steps = |parts: &[Vec<Step>]| [established(), parts.concat()].concat();
+    vec![
+        ("good13-key-updates", DTLS13, steps(&[both(|by| update(by, false)), both(|by| update(by, true))])),
+        (
+            "good13-key-updates-cross",
+            DTLS13,
+            steps(&[vec![update(false, true), update(true, true), Step::Settle], talk(0).to_vec()]),
+        ),
+        ("good13-key-updates-lost", DTLS13, steps(&[lost(update(false, true)), lost(update(true, true))])),
+        ("good13-ids", IDS, steps(&[all_ids(), all_ids()])),
+        (
+            "good13-ids-lost",
+            IDS,
+            steps(&[lost(id(false, IdAction::Request)), lost(id(true, IdAction::Renew))]),
+        ),
+        ("good13-asleep", RESUMPTION, steps(&[both(sleep)])),
+        ("good13-asleep-with-ids", IDS, steps(&[all_ids(), both(sleep), all_ids()])),
+        (
+            "good13-asleep-in-update",
+            DTLS13,
+            steps(&[
+                vec![
+                    update(false, true),
+                    from_client(&[]),
+                    sleep(true),
+                    sleep(false),
+                    Step::Advance { by: 70 },
+                ],
+                vec![Step::Settle],
+                talk(0).to_vec(),
+            ]),
+        ),
+        (
+            "good13-ids-cross",
+            IDS,
+            steps(&[
+                vec![id(true, IdAction::Request), id(false, IdAction::Renew), from_server(&[]), Step::Settle],
+                talk(0).to_vec(),
+            ]),
+        ),
+        (
+            "good13-asleep-in-request",
+            IDS,
+            steps(&[
+                vec![id(false, IdAction::Request), from_client(&[]), sleep(true), sleep(false)],
+                vec![Step::Advance { by: 70 }, Step::Settle],
+                talk(0).to_vec(),
+                vec![id(true, IdAction::Request), from_server(&[]), sleep(true), sleep(false)],
+                vec![Step::Advance { by: 70 }, Step::Settle],
+                talk(0).to_vec(),
+            ]),
+        ),
+        ("good13-crash", DTLS13, steps(&[saved(Step::Settle, false), saved(Step::Settle, true)])),
+        (
+            "good13-crash-after-ids",
+            IDS,
+            steps(&[saved(id(false, IdAction::Request), false), saved(id(true, IdAction::Renew), true)]),
+        ),
+        ("crash13-after-update", DTLS13, steps(&[saved(update(false, true), false), good()])),
+        ("moved13", IDS, {
+            let send = Step::Send { client: 0, from_server: false, len: 4 };
+            let copied = Step::Again { which: 7, client: 1, edits: vec![] };
+            [good(), vec![send, copied, Step::Settle, Step::Advance { by: 70 }, Step::Settle], good()]
+                .concat()
         }),
-        ("13-plaintext-extensions", PLAIN, opening(3), record(HANDSHAKE, 0, 9, &extensions)),
+        ("reboot13", DTLS13, [good(), vec![Step::Restart { client: 0, credentials: 3 }], good()].concat()),
+        ("revoked13", DTLS13, [good(), vec![Step::Revoke, Step::Settle]].concat()),
         (
-            "13-short-server-hello",
-            PLAIN,
-            opening(3),
-            record(HANDSHAKE, 0, 9, &message(SERVER_HELLO, 1, &[0xFE, 0xFD])),
-        ),
-        ("13-change-cipher-spec", PLAIN, opening(3), record(CHANGE_CIPHER_SPEC, 0, 9, &[1])),
-        ("13-sealed-too-early", PLAIN, opening(1), sealed(2, 0, HANDSHAKE, &extensions)),
-        ("13-insider-ack", INSIDER, established(), sealed(3, 9, ACK, &ack(&[(2, 0), (2, 1), (3, 0)]))),
-        (
-            "13-insider-ticket",
-            Setup { resumption: true, ..INSIDER },
-            established(),
-            sealed(
-                3,
-                9,
-                HANDSHAKE,
-                &message(NEW_SESSION_TICKET, 5, &[0, 0, 0, 9, 0, 0, 0, 0, 1, 0, 0, 1, 7, 0, 0]),
-            ),
-        ),
-        (
-            "13-insider-ticket-in-parts",
-            Setup { resumption: true, ..INSIDER },
-            established(),
-            [(0, 5), (5, 10)]
-                .map(|(at, len)| {
-                    let whole = [0, 0, 0, 9, 0, 0, 0, 0, 1, 0, 0, 1, 7, 0, 0];
-                    let part = &whole[usize::from(at)..usize::from(at + len)];
-                    sealed(3, 9 + at, HANDSHAKE, &fragment(NEW_SESSION_TICKET, 5, 15, at.into(), part))
-                })
+            "closed13",
+            DTLS13,
+            [good(), vec![Step::Close { client: 0, by_server: false }, Step::Settle], talk(0).to_vec()]
                 .concat(),
         ),
-        (
-            "13-insider-key-update",
-            INSIDER,
-            established(),
-            sealed(3, 9, HANDSHAKE, &message(KEY_UPDATE, 4, &[1])),
-        ),
-        ("13-insider-data", INSIDER, established(), sealed(3, 9, APPLICATION_DATA, b"!")),
-        ("13-insider-alert", INSIDER, established(), sealed(3, 9, ALERT, &[1, 40])),
-        ("13-insider-nothing", INSIDER, established(), sealed(3, 9, 0, &[0; 20])),
-    ];
-    for (name, setup, prologue, datagram) in single {
-        add(name, setup, [prologue, vec![raw(datagram)]].concat());
-    }
-    seeds
+    ]
 }

@@ -22,7 +22,7 @@ use crate::handshake::{ClientRandom, Context, Credentials, Handshake};
 use crate::log::info;
 use crate::path::Path;
 use crate::peer::{Peer, SessionId};
-use crate::psk::{Psk, PskStore};
+use crate::psk::Psk;
 use crate::stats::Stats;
 use crate::time::Instant;
 use crate::wire::record::{Header, Split, split_first};
@@ -120,6 +120,23 @@ pub struct Connection<'a> {
     stats: Stats,
 }
 
+/// The key of a session, among those that the client has.
+fn key_of<'a>(psk: &Psk<'a>, session: &Session) -> Option<Psk<'a>> {
+    psk.of_identity(session.version(), session.identity().as_bytes())
+}
+
+/// Writes the image of a session whose identity the client still has.
+fn save(
+    config: &Config<'_>,
+    psk: &Psk<'_>,
+    session: &Session,
+    seal: &ImageSeal<'_>,
+    image: &mut [u8],
+) -> Result<usize, Error> {
+    let psk = key_of(psk, session).ok_or(Error::IdentityRevoked)?;
+    seal.seal(config, Role::Client, session, psk.key(), image)
+}
+
 /// A client has one association, so its two lifetimes may share one place.
 #[expect(clippy::large_enum_variant, reason = "there is no heap to put the larger one on")]
 enum State {
@@ -170,7 +187,8 @@ impl<'a> Connection<'a> {
     ///
     /// # Errors
     /// [`Error::BufferTooSmall`] when the datagram does not fit: [`Config::mtu`] bytes always do, but for a server that
-    /// sends extraordinary cookies. Nothing is lost by it. [`Error::CryptoFailed`] when the provider fails.
+    /// sends extraordinary cookies. Nothing is lost by it, nor by [`Error::CheckpointNeeded`], where a [saved](Self::checkpoint) session
+    /// has something to say. [`Error::CryptoFailed`] when the provider fails.
     pub fn poll_transmit(&mut self, buf: &mut [u8]) -> Result<Option<usize>, Error> {
         let context = self.context();
         match &mut self.state {
@@ -363,8 +381,9 @@ impl<'a> Connection<'a> {
     /// send `records` more until the next checkpoint is due ([`Error::CheckpointNeeded`]); whoever
     /// [restores](Self::restore) the image goes on behind them.
     ///
-    /// In DTLS 1.3, the next checkpoint is due as well when either side has changed its keys, and after 8,192 records whatever `records`
-    /// says: only the end of a record's number travels, so that too many cannot be left out.
+    /// In DTLS 1.3, the next checkpoint is due as well when either side has sent a handshake message, such as for new keys, connection
+    /// IDs or a ticket, or has changed one of these; and after 8,192 records whatever `records` says: only the end of a record's number
+    /// travels, so that too many cannot be left out.
     ///
     /// What has arrived since a checkpoint is forgotten with it: after a restoration, the peer's records of that time could
     /// be replayed once. Where that does harm, tell old messages from new ones by what is in them (CoAP's Echo option, RFC
@@ -379,14 +398,14 @@ impl<'a> Connection<'a> {
         seal: &ImageSeal<'_>,
         image: &mut [u8],
     ) -> Result<usize, Error> {
-        let (config, key) = (self.config, self.psk.key());
-        self.session()?.checkpoint(records, |session| seal.seal(config, Role::Client, session, key, image))
+        let (config, psk) = (self.config, self.psk);
+        self.session()?.checkpoint(records, |session| save(config, psk, session, seal, image))
     }
 
     fn save(&self, seal: &ImageSeal<'_>, image: &mut [u8]) -> Result<usize, Error> {
         match &self.state {
             State::Session(session, ..) if session.is_open() => {
-                seal.seal(self.config, Role::Client, session, self.psk.key(), image)
+                save(self.config, self.psk, session, seal, image)
             }
             _ => Err(Error::NotConnected),
         }
@@ -396,7 +415,7 @@ impl<'a> Connection<'a> {
     /// very counter that the image was made with. Raise the counter before anything is sent: an image that is restored
     /// twice would use record numbers twice, which breaks the encryption.
     ///
-    /// The identity in the image must be that of `psk`, with the same key.
+    /// The identity in the image must be that of `psk`, or of one of those [behind it](Psk::or), with the same key.
     ///
     /// # Errors
     /// [`Error::InvalidImage`]; [`Error::IdentityRevoked`]; [`Error::InvalidConfig`].
@@ -407,8 +426,9 @@ impl<'a> Connection<'a> {
         image: &[u8],
     ) -> Result<Self, Error> {
         config.validate()?;
-        let session = seal
-            .open(config, Role::Client, image, |session, lend| psk.with_key(session.peer().identity, lend))?;
+        let session = seal.open(config, Role::Client, image, |session, lend| {
+            key_of(psk, session).iter().for_each(|psk| lend(psk.key()));
+        })?;
         info!("restored: {}", session.peer());
         Ok(Self {
             config,

@@ -15,7 +15,6 @@ use crate::error::{Error, PeerMisbehaved};
 use crate::handshake::reassembly::{Put, Reassembly};
 use crate::handshake::{self, Context, Credentials, LastFlight, Tickets, Timer};
 use crate::log::debug;
-use crate::psk::Psk;
 use crate::record::{Dropped, Opened, ReceivedRecords, WriteState};
 use crate::resumption::{ResumableSession, Ticket, TlsSessionId};
 use crate::stats::Stats;
@@ -345,7 +344,9 @@ impl PostHandshake {
             self.next_send_seq = next;
         }
         if let Some(outgoing) = self.outgoing.as_mut().filter(|outgoing| outgoing.is_due) {
-            return outgoing.seal(write, crypto, buf).map(Some);
+            let len = outgoing.seal(write, crypto, buf)?;
+            write.outdate_checkpoint();
+            return Ok(Some(len));
         }
         let numbers = self.received.as_slice();
         if numbers.is_empty() {
@@ -358,6 +359,7 @@ impl PostHandshake {
         debug!("-> ACK of {} records", numbers.len());
         let len = write.seal(crypto, ContentType::Ack, [w.written(), &[]], buf)?;
         self.received.clear();
+        write.outdate_checkpoint();
         Ok(Some(len))
     }
 
@@ -431,7 +433,10 @@ impl PostHandshake {
                 w.bytes(verify_data)?;
             }
         }
-        w.u8((self.request_connection_id != RequestState::None).into())?;
+        w.u8(self.request_connection_id as u8)?;
+        let granted = self.new_connection_id.as_ref();
+        w.u8(granted.map_or(0, |(_, usage)| 1 + *usage as u8))?;
+        w.vec8(granted.map_or(&[], |(id, _)| id.as_bytes()))?;
         w.vec8(self.spare.as_bytes())?;
         w.bytes(&self.made.to_be_bytes())?;
         // A ticket that was not sent yet is one less.
@@ -472,7 +477,18 @@ impl PostHandshake {
             7 => Some(Outgoing::new(Message::RequestConnectionId, r.u16()?)),
             _ => return Err(InvalidMessage::IllegalValue),
         };
-        let request_connection_id = if r.u8()? == 0 { RequestState::None } else { RequestState::Sent };
+        let request_connection_id = match r.u8()? {
+            0 => RequestState::None,
+            1 => RequestState::Wanted,
+            _ => RequestState::Sent,
+        };
+        let usage = match r.u8()? {
+            0 => None,
+            1 => Some(ConnectionIdUsage::Immediate),
+            _ => Some(ConnectionIdUsage::Spare),
+        };
+        let granted = OwnConnectionId::new(r.vec8()?).ok_or(InvalidMessage::IllegalLength)?;
+        let new_connection_id = usage.map(|usage| (granted, usage));
         let spare = SpareConnectionId::new(r.vec8()?).ok_or(InvalidMessage::IllegalLength)?;
         let made = u32::from_be_bytes(r.array()?);
         let tickets = match r.u8()? {
@@ -485,6 +501,7 @@ impl PostHandshake {
             outgoing,
             key_update,
             tickets,
+            new_connection_id,
             request_connection_id,
             spare,
             made,
@@ -494,8 +511,21 @@ impl PostHandshake {
 }
 
 /// Longest length in bytes of what [`PostHandshake::save`] writes.
-pub(super) const MAX_SAVED_LEN: usize =
-    2 + 2 + 1 + 1 + 2 + 32 + 8 + VERIFY_DATA13_LEN + 1 + (1 + MAX_SPARE_LEN) + 4 + 1 + 32;
+pub(super) const MAX_SAVED_LEN: usize = 2
+    + 2
+    + 1
+    + 1
+    + 2
+    + 32
+    + 8
+    + VERIFY_DATA13_LEN
+    + 1
+    + 1
+    + (1 + MAX_CONNECTION_ID_LEN)
+    + (1 + MAX_SPARE_LEN)
+    + 4
+    + 1
+    + 32;
 
 /// Where a session puts messages together that came in parts. A server has none: what a client sends after its handshake is a few
 /// bytes long, and comes whole.
@@ -623,6 +653,10 @@ impl Session {
     /// §9). No other peer has `id`.
     pub(crate) fn grant_connection_id(&mut self, id: OwnConnectionId) {
         self.post.connection_id_wanted = false;
+        // One that is to be sent in any case is an answer, too.
+        if self.post.new_connection_id.is_some() {
+            return;
+        }
         let id =
             if self.read.spare_connection_id().is_empty() { self.expect(id) } else { OwnConnectionId::EMPTY };
         self.post.new_connection_id = Some((id, ConnectionIdUsage::Spare));
@@ -666,6 +700,7 @@ impl Session {
         let id = PeerConnectionId::new(self.post.spare.as_bytes()).ok_or(Error::ConnectionIdPending)?;
         self.post.spare = SpareConnectionId::EMPTY;
         self.write.use_connection_id(id);
+        self.write.outdate_checkpoint();
         Ok(())
     }
 
@@ -698,12 +733,11 @@ impl Session {
         let Ok(ticket) = NewSessionTicket13::parse(body) else { return false };
         // Only a server hands them out.
         let Credentials::Client(psk) = context.credentials else { return false };
-        let is_its = |psk: &Psk<'_>| psk.identity() == self.identity().as_bytes();
         if let (Tickets::Awaited { resumption_master }, Some(cache), Some(held), Some(psk)) = (
             &self.post.tickets,
             context.config.resumption(),
             Ticket::new(ticket.ticket),
-            psk.of_version(crate::ProtocolVersion::Dtls13).find(is_its),
+            psk.of_identity(crate::ProtocolVersion::Dtls13, self.identity().as_bytes()),
         ) && ticket.ticket_lifetime > 0
         {
             let mut secret = key_schedule::no_secret();

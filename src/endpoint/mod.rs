@@ -553,7 +553,11 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
         let at = self.storage.sessions.find(&self.hash_keys, path).ok_or(Error::NotConnected)?;
         let (config, store) = (self.config, self.store);
         let entry = self.storage.sessions.get_mut(at).ok_or(Error::NotConnected)?;
-        entry.value.session.checkpoint(records, |session| save(config, store, session, seal, image))
+        let saved =
+            entry.value.session.checkpoint(records, |session| save(config, store, session, seal, image));
+        // What waited for it goes out.
+        self.sessions_due_from = self.sessions_due_from.min(at);
+        saved
     }
 
     /// Goes on with a session that [`suspend`](Self::suspend) or [`checkpoint`](Self::checkpoint) has saved, whose peer is

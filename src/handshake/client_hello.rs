@@ -10,7 +10,7 @@ use crate::crypto::key_share::KeyShare;
 use crate::error::Error;
 #[cfg(feature = "dtls12")]
 use crate::error::PeerMisbehaved;
-use crate::psk::Psk;
+use crate::psk::{MAX_OFFERED_PSKS, Psk};
 use crate::resumption::{ResumptionTag, Ticket, TlsSessionId, draw_session_id};
 use crate::time::Instant;
 use crate::wire::client_hello::{CipherSuites, ClientHello};
@@ -89,7 +89,13 @@ impl Offer {
             let version = session.suite.version();
             let is_its =
                 |psk: Psk<'_>| session.identity.as_bytes() == psk.identity() && session.is_under(psk.key());
-            if !config.offers(session.suite) || !psk.of_version(version).any(is_its) {
+            // DTLS 1.2 has one key for a handshake, and its session would be taken for one under that.
+            let of_version = psk.of_version(version).take(if version == ProtocolVersion::Dtls12 {
+                1
+            } else {
+                MAX_OFFERED_PSKS
+            });
+            if !config.offers(session.suite) || !of_version.into_iter().any(is_its) {
                 return;
             }
             let of_dtls13 = if version == ProtocolVersion::Dtls13 { PSK_LEN } else { 0 };

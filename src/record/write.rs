@@ -351,7 +351,7 @@ impl WriteState {
         self.outdate_checkpoint();
     }
 
-    /// Keys have changed since the last checkpoint, if there was one: whoever restored it could not go on.
+    /// What both sides know of each other has changed since the last checkpoint, if there was one: whoever restored it could not go on.
     pub(crate) const fn outdate_checkpoint(&mut self) {
         if self.reserved != u64::MAX {
             self.reserved = 0;

@@ -90,7 +90,7 @@ pub fn parts13(
     datagrams: &[Vec<u8>],
     open: impl Fn(&[u8]) -> Option<(u64, u8, Vec<u8>, usize)>,
 ) -> Vec<Part> {
-    use crate::support::raw13::{ACK, retry_random};
+    use crate::support::raw13::retry_random;
 
     let mut parts = Vec::new();
     for datagram in datagrams {

@@ -11,7 +11,7 @@ use super::craft::{self, ClientHello, ServerHello, message, record, vec8, vec16}
 use super::parse;
 
 pub const SUITE: u16 = 0x1305;
-pub use super::craft::ACK;
+
 pub const ENCRYPTED_EXTENSIONS: u8 = 8;
 pub const REQUEST_CONNECTION_ID: u8 = 9;
 pub const NEW_CONNECTION_ID: u8 = 10;

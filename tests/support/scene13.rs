@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use dtls_psk::{Config, Instant, ProtocolVersion};
 
-use super::raw13::{self, ACK, RawClient13, RawServer13};
+use super::craft::{self, ACK};
+use super::raw13::{self, RawClient13, RawServer13};
 use super::world::{Client, Note, Small, leak, path, psk};
-use super::{IDENTITY, KEY, craft, parse, seeded};
+use super::{IDENTITY, KEY, parse, seeded};
 
 /// Of one version, so that no attack ends in the other.
 pub const DTLS13: Config<'static> = Config::new().with_versions(&[ProtocolVersion::Dtls13]);

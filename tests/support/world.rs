@@ -109,11 +109,14 @@ impl Client {
         self.connection.peer().is_some()
     }
 
-    /// Everything that is to be sent now.
+    /// Everything that is to be sent now, and need not wait until the session is saved.
     pub fn transmit(&mut self) -> Vec<Vec<u8>> {
         let mut buf = [0; 2048];
-        std::iter::from_fn(|| self.connection.poll_transmit(&mut buf).unwrap().map(|len| buf[..len].to_vec()))
-            .collect()
+        let mut next = || match self.connection.poll_transmit(&mut buf) {
+            Err(Error::CheckpointNeeded) => None,
+            written => written.unwrap().map(|len| buf[..len].to_vec()),
+        };
+        std::iter::from_fn(&mut next).collect()
     }
 
     /// Takes a datagram and returns what is to be sent then.

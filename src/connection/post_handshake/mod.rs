@@ -3,42 +3,37 @@
 //!
 //! One message is on its way at a time, and the next one waits for its ACK. So there is one of everything that it takes to repeat it.
 
+mod connection_ids;
+mod image;
+mod outgoing;
+
+pub(super) use image::MAX_SAVED_LEN;
+
+use self::outgoing::{Message, NOT_SENT, Outgoing};
 use super::session::Session;
 use crate::bytes::ByteString;
 use crate::config::Config;
-use crate::connection_id::{
-    MAX_CONNECTION_ID_LEN, MAX_PEER_CONNECTION_ID_LEN, OwnConnectionId, PeerConnectionId,
-};
-use crate::crypto::key_schedule::{self, Secret};
+use crate::connection_id::{MAX_PEER_CONNECTION_ID_LEN, OwnConnectionId};
+use crate::crypto::key_schedule;
 use crate::crypto::provider::CryptoProvider;
-use crate::error::{Error, PeerMisbehaved};
+use crate::error::Error;
 use crate::handshake::reassembly::{Put, Reassembly};
 use crate::handshake::{self, Context, Credentials, LastFlight, Tickets, Timer};
 use crate::log::debug;
 use crate::record::{Dropped, Opened, ReceivedRecords, WriteState};
-use crate::resumption::{ResumableSession, Ticket, TlsSessionId};
+use crate::resumption::{ResumableSession, Ticket};
 use crate::stats::Stats;
 use crate::time::Instant;
 use crate::wire::ack::Ack;
-use crate::wire::finished::VERIFY_DATA13_LEN;
-use crate::wire::handshake::{Fragment, HandshakeType, whole_header};
+use crate::wire::handshake::{Fragment, HandshakeType};
 use crate::wire::key_update::KeyUpdate;
-use crate::wire::new_connection_id::{ConnectionIdUsage, NewConnectionId, RequestConnectionId};
+use crate::wire::new_connection_id::ConnectionIdUsage;
 use crate::wire::new_session_ticket::NewSessionTicket13;
 use crate::wire::record::{ContentType, Header, RecordNumber};
-use crate::wire::{BufferFull, InvalidMessage, Reader, Writer};
-
-/// How many records with one message are remembered, to know its ACK by.
-const MAX_SENT: usize = 3;
-
-/// No record has this number: keys are replaced long before.
-const NOT_SENT: u64 = u64::MAX;
+use crate::wire::{BufferFull, Reader, Writer};
 
 /// How many records are acknowledged at once. The peer repeats what is missing.
 const MAX_RECEIVED: usize = 3;
-
-/// The longest message in bytes that is sent: a NewSessionTicket.
-const MAX_BODY: usize = 4 + 4 + 2 + 2 + 32 + 2;
 
 /// What a session of DTLS 1.3 has to do with handshake messages. That of DTLS 1.2 has nothing to do.
 pub(super) struct PostHandshake {
@@ -71,131 +66,6 @@ enum RequestState {
     None,
     Wanted,
     Sent,
-}
-
-/// A message that is sent until it is acknowledged.
-struct Outgoing {
-    message: Message,
-    message_seq: u16,
-    /// The numbers of the last records that it went out in; [`NOT_SENT`] where there are less.
-    sent: [u64; MAX_SENT],
-    is_due: bool,
-    /// `None` where the time is not known yet, or has passed.
-    timer: Option<Timer>,
-    has_given_up: bool,
-}
-
-enum Message {
-    /// A client's Finished, under the secret of epoch 2, with the number of the next record there.
-    Finished {
-        secret: Secret,
-        next: u64,
-        verify_data: [u8; VERIFY_DATA13_LEN],
-    },
-    KeyUpdate(KeyUpdate),
-    NewSessionTicket {
-        ticket: TlsSessionId,
-        age_add: u32,
-    },
-    /// With one ID, or with none for who has a spare one already.
-    NewConnectionId {
-        id: OwnConnectionId,
-        usage: ConnectionIdUsage,
-    },
-    RequestConnectionId,
-}
-
-impl Message {
-    fn msg_type(&self) -> HandshakeType {
-        match self {
-            Self::Finished { .. } => HandshakeType::Finished,
-            Self::KeyUpdate(_) => HandshakeType::KeyUpdate,
-            Self::NewSessionTicket { .. } => HandshakeType::NewSessionTicket,
-            Self::NewConnectionId { .. } => HandshakeType::NewConnectionId,
-            Self::RequestConnectionId => HandshakeType::RequestConnectionId,
-        }
-    }
-
-    fn emit(&self, w: &mut Writer<'_>) -> Result<(), BufferFull> {
-        match self {
-            Self::Finished { verify_data, .. } => w.bytes(verify_data),
-            Self::KeyUpdate(update) => w.bytes(&update.to_bytes()),
-            Self::NewSessionTicket { ticket, age_add } => NewSessionTicket13 {
-                ticket_lifetime: handshake::TICKET_LIFETIME,
-                ticket_age_add: *age_add,
-                ticket_nonce: handshake::TICKET_NONCE,
-                ticket: ticket.as_bytes(),
-            }
-            .emit(w),
-            Self::NewConnectionId { id, usage } => {
-                let ids = Some(id.as_bytes()).filter(|id| !id.is_empty());
-                NewConnectionId::emit(w, ids.into_iter(), *usage)
-            }
-            Self::RequestConnectionId => w.u8(1),
-        }
-    }
-}
-
-impl Outgoing {
-    fn new(message: Message, message_seq: u16) -> Self {
-        Self {
-            message,
-            message_seq,
-            sent: [NOT_SENT; MAX_SENT],
-            is_due: true,
-            timer: None,
-            has_given_up: false,
-        }
-    }
-
-    /// Under which epoch it goes out: that of the session's keys, as they do not change before it has arrived (RFC 9147 §8).
-    const fn epoch(&self, write: &WriteState) -> u64 {
-        match self.message {
-            Message::Finished { .. } => handshake::HANDSHAKE_EPOCH,
-            _ => write.epoch(),
-        }
-    }
-
-    /// Seals it at the start of `buf`.
-    fn seal(
-        &mut self,
-        write: &mut WriteState,
-        crypto: &dyn CryptoProvider,
-        buf: &mut [u8],
-    ) -> Result<usize, Error> {
-        let mut body = [0; MAX_BODY];
-        let mut w = Writer::new(&mut body);
-        self.message.emit(&mut w).map_err(|BufferFull| Error::BufferTooSmall { needed: MAX_BODY })?;
-        let body = &*w.written();
-        let msg_type = self.message.msg_type();
-        let parts = [&whole_header(msg_type, body.len(), self.message_seq)[..], body];
-        let number;
-        let len = match &mut self.message {
-            Message::Finished { secret, next, .. } => {
-                // Made anew each time: it is rarely sent twice, and a key would be kept in every session.
-                let mut early = write.clone();
-                early.begin(handshake::HANDSHAKE_EPOCH, u16::MAX);
-                early.secret_mut().copy_from_slice(secret.as_ref());
-                early.derive_key();
-                early.go_on_at(*next);
-                number = *next;
-                let len = early.seal(crypto, ContentType::Handshake, parts, buf)?;
-                *next += 1;
-                len
-            }
-            _ => {
-                number = write.sealed();
-                write.seal(crypto, ContentType::Handshake, parts, buf)?
-            }
-        };
-        debug!("-> {:?} (message {})", msg_type, self.message_seq);
-        self.sent.rotate_right(1);
-        if let Some(latest) = self.sent.first_mut() {
-            *latest = number;
-        }
-        self.is_due = false;
-        Ok(len)
-    }
 }
 
 impl PostHandshake {
@@ -392,140 +262,7 @@ impl PostHandshake {
     fn on_repeated_finished(&mut self, number: RecordNumber) {
         self.received.add(number);
     }
-
-    /// Writes what has to be known to go on.
-    pub(super) fn save(&self, w: &mut Writer<'_>) -> Result<(), BufferFull> {
-        w.u16(self.next_send_seq)?;
-        w.u16(self.next_receive_seq)?;
-        let flags =
-            |update: Option<&KeyUpdate>| update.map_or(0, |update| 1 + u8::from(update.request_update));
-        w.u8(flags(self.key_update.as_ref()))?;
-        match &self.outgoing {
-            None => w.u8(0)?,
-            Some(Outgoing {
-                message: Message::NewSessionTicket { ticket, age_add }, message_seq, ..
-            }) => {
-                w.u8(4)?;
-                w.u16(*message_seq)?;
-                w.vec8(ticket.as_bytes())?;
-                w.bytes(&age_add.to_be_bytes())?;
-            }
-            Some(Outgoing { message: Message::NewConnectionId { id, usage }, message_seq, .. }) => {
-                w.u8(5 + *usage as u8)?;
-                w.u16(*message_seq)?;
-                w.vec8(id.as_bytes())?;
-            }
-            Some(Outgoing { message: Message::RequestConnectionId, message_seq, .. }) => {
-                w.u8(7)?;
-                w.u16(*message_seq)?;
-            }
-            Some(Outgoing { message: Message::KeyUpdate(update), message_seq, .. }) => {
-                w.u8(flags(Some(update)))?;
-                w.u16(*message_seq)?;
-            }
-            Some(Outgoing {
-                message: Message::Finished { secret, next, verify_data }, message_seq, ..
-            }) => {
-                w.u8(3)?;
-                w.u16(*message_seq)?;
-                w.bytes(secret.as_ref())?;
-                w.u64(*next)?;
-                w.bytes(verify_data)?;
-            }
-        }
-        w.u8(self.request_connection_id as u8)?;
-        let granted = self.new_connection_id.as_ref();
-        w.u8(granted.map_or(0, |(_, usage)| 1 + *usage as u8))?;
-        w.vec8(granted.map_or(&[], |(id, _)| id.as_bytes()))?;
-        w.vec8(self.spare.as_bytes())?;
-        w.bytes(&self.made.to_be_bytes())?;
-        // A ticket that was not sent yet is one less.
-        let Tickets::Awaited { resumption_master } = &self.tickets else { return w.u8(0) };
-        w.u8(1)?;
-        w.bytes(resumption_master.as_ref())
-    }
-
-    /// Reads what [`save`](Self::save) has written.
-    pub(super) fn load(r: &mut Reader<'_>) -> Result<Self, InvalidMessage> {
-        let (next_send_seq, next_receive_seq) = (r.u16()?, r.u16()?);
-        let update = |flags| KeyUpdate { request_update: flags == 2 };
-        let key_update = match r.u8()? {
-            0 => None,
-            flags => Some(update(flags)),
-        };
-        let outgoing = match r.u8()? {
-            0 => None,
-            flags @ 1..=2 => Some(Outgoing::new(Message::KeyUpdate(update(flags)), r.u16()?)),
-            3 => {
-                let message_seq = r.u16()?;
-                let secret = Secret::new(r.array()?);
-                let message = Message::Finished { secret, next: r.u64()?, verify_data: r.array()? };
-                Some(Outgoing::new(message, message_seq))
-            }
-            4 => {
-                let message_seq = r.u16()?;
-                let ticket = TlsSessionId::new(r.vec8()?).ok_or(InvalidMessage::IllegalLength)?;
-                let message = Message::NewSessionTicket { ticket, age_add: u32::from_be_bytes(r.array()?) };
-                Some(Outgoing::new(message, message_seq))
-            }
-            usage @ 5..=6 => {
-                let message_seq = r.u16()?;
-                let id = OwnConnectionId::new(r.vec8()?).ok_or(InvalidMessage::IllegalLength)?;
-                let usage = if usage == 5 { ConnectionIdUsage::Immediate } else { ConnectionIdUsage::Spare };
-                Some(Outgoing::new(Message::NewConnectionId { id, usage }, message_seq))
-            }
-            7 => Some(Outgoing::new(Message::RequestConnectionId, r.u16()?)),
-            _ => return Err(InvalidMessage::IllegalValue),
-        };
-        let request_connection_id = match r.u8()? {
-            0 => RequestState::None,
-            1 => RequestState::Wanted,
-            _ => RequestState::Sent,
-        };
-        let usage = match r.u8()? {
-            0 => None,
-            1 => Some(ConnectionIdUsage::Immediate),
-            _ => Some(ConnectionIdUsage::Spare),
-        };
-        let granted = OwnConnectionId::new(r.vec8()?).ok_or(InvalidMessage::IllegalLength)?;
-        let new_connection_id = usage.map(|usage| (granted, usage));
-        let spare = SpareConnectionId::new(r.vec8()?).ok_or(InvalidMessage::IllegalLength)?;
-        let made = u32::from_be_bytes(r.array()?);
-        let tickets = match r.u8()? {
-            0 => Tickets::None,
-            _ => Tickets::Awaited { resumption_master: Secret::new(r.array()?) },
-        };
-        Ok(Self {
-            next_send_seq,
-            next_receive_seq,
-            outgoing,
-            key_update,
-            tickets,
-            new_connection_id,
-            request_connection_id,
-            spare,
-            made,
-            ..Self::NOTHING
-        })
-    }
 }
-
-/// Longest length in bytes of what [`PostHandshake::save`] writes.
-pub(super) const MAX_SAVED_LEN: usize = 2
-    + 2
-    + 1
-    + 1
-    + 2
-    + 32
-    + 8
-    + VERIFY_DATA13_LEN
-    + 1
-    + 1
-    + (1 + MAX_CONNECTION_ID_LEN)
-    + (1 + MAX_SPARE_LEN)
-    + 4
-    + 1
-    + 32;
 
 /// Where a session puts messages together that came in parts. A server has none: what a client sends after its handshake is a few
 /// bytes long, and comes whole.
@@ -598,121 +335,6 @@ impl Session {
             self.post.next_receive_seq = self.post.next_receive_seq.saturating_add(1);
         }
         Ok(processed)
-    }
-
-    /// Connection IDs to send with (RFC 9147 §9). One is kept for later.
-    fn on_new_connection_id(&mut self, body: &[u8]) -> Result<bool, Error> {
-        if !self.write.has_connection_id() {
-            return Err(PeerMisbehaved::UnexpectedMessage.into());
-        }
-        let Ok(new) = NewConnectionId::parse(body) else { return Ok(false) };
-        let mut ids = new.iter();
-        if new.usage == ConnectionIdUsage::Immediate
-            && let Some(id) = ids.next()
-        {
-            // One that does not fit into this build was never asked for.
-            let id = PeerConnectionId::new(id).ok_or(PeerMisbehaved::ConnectionIdTooLong)?;
-            self.write.use_connection_id(id);
-        }
-        if let Some(spare) = ids.find_map(SpareConnectionId::new).filter(|spare| !spare.is_empty()) {
-            self.post.spare = spare;
-        }
-        self.post.request_connection_id = RequestState::None;
-        Ok(true)
-    }
-
-    /// The peer would like to have connection IDs. It gets one at a time, whatever it asks for.
-    fn on_request_connection_id(&mut self, body: &[u8]) -> Result<bool, Error> {
-        if self.read.connection_id().is_empty() {
-            return Err(PeerMisbehaved::UnexpectedMessage.into());
-        }
-        let Ok(RequestConnectionId { .. }) = RequestConnectionId::parse(body) else { return Ok(false) };
-        self.post.connection_id_wanted = true;
-        Ok(true)
-    }
-
-    /// Whether the peer waits for a connection ID.
-    pub(crate) const fn is_asked_for_connection_id(&self) -> bool {
-        self.post.connection_id_wanted
-    }
-
-    /// A connection ID that nobody can link with the one before it.
-    pub(crate) fn next_connection_id(&self) -> OwnConnectionId {
-        let mut bytes = [0; MAX_CONNECTION_ID_LEN];
-        let bytes = bytes.get_mut(..self.read.connection_id().len()).unwrap_or_default();
-        key_schedule::expand_label(
-            self.read.secret(),
-            b"connection id",
-            &self.post.made.to_be_bytes(),
-            bytes,
-        );
-        OwnConnectionId::new(bytes).unwrap_or(OwnConnectionId::EMPTY)
-    }
-
-    /// Gives the peer the connection ID that it has asked for, unless it has one that it does not use yet: then it gets none (RFC 9147
-    /// §9). No other peer has `id`.
-    pub(crate) fn grant_connection_id(&mut self, id: OwnConnectionId) {
-        self.post.connection_id_wanted = false;
-        // One that is to be sent in any case is an answer, too.
-        if self.post.new_connection_id.is_some() {
-            return;
-        }
-        let id =
-            if self.read.spare_connection_id().is_empty() { self.expect(id) } else { OwnConnectionId::EMPTY };
-        self.post.new_connection_id = Some((id, ConnectionIdUsage::Spare));
-    }
-
-    /// Has the peer go on with `id` at once, which no other peer has.
-    #[cfg(feature = "connection-id")]
-    pub(crate) fn renew_connection_id(&mut self, id: OwnConnectionId) -> Result<(), Error> {
-        self.check_connection_id_of(self.read.connection_id().is_empty())?;
-        if !self.read.spare_connection_id().is_empty() {
-            return Err(Error::ConnectionIdPending);
-        }
-        self.post.new_connection_id = Some((self.expect(id), ConnectionIdUsage::Immediate));
-        Ok(())
-    }
-
-    /// Records may come with `id` from here on.
-    const fn expect(&mut self, id: OwnConnectionId) -> OwnConnectionId {
-        self.post.made = self.post.made.wrapping_add(1);
-        self.read.expect_connection_id(id);
-        id
-    }
-
-    /// Asks the peer for a connection ID to go on with.
-    #[cfg(feature = "connection-id")]
-    pub(crate) fn request_connection_id(&mut self) -> Result<(), Error> {
-        self.check_connection_id_of(!self.write.has_connection_id())?;
-        if self.post.request_connection_id == RequestState::None {
-            self.post.request_connection_id = RequestState::Wanted;
-        }
-        Ok(())
-    }
-
-    /// Goes on with the connection ID that the peer has given for later.
-    #[cfg(feature = "connection-id")]
-    pub(crate) fn use_spare_connection_id(&mut self) -> Result<(), Error> {
-        self.check_connection_id_of(!self.write.has_connection_id())?;
-        if self.post.spare.is_empty() {
-            return Err(Error::ConnectionIdPending);
-        }
-        let id = PeerConnectionId::new(self.post.spare.as_bytes()).ok_or(Error::ConnectionIdPending)?;
-        self.post.spare = SpareConnectionId::EMPTY;
-        self.write.use_connection_id(id);
-        self.write.outdate_checkpoint();
-        Ok(())
-    }
-
-    #[cfg(feature = "connection-id")]
-    fn check_connection_id_of(&self, is_without: bool) -> Result<(), Error> {
-        if !self.is_open() {
-            return Err(Error::NotConnected);
-        }
-        if is_without || self.version() != crate::ProtocolVersion::Dtls13 {
-            return Err(Error::NoConnectionId);
-        }
-        Ok(())
     }
 
     fn on_key_update(&mut self, body: &[u8]) -> bool {

@@ -232,6 +232,22 @@ fn lost_acks_after_the_handshake() {
     }
 }
 
+/// A ticket that is lost comes again, although the client has nothing to say any more.
+#[cfg(feature = "resumption")]
+#[test]
+fn a_lost_ticket() {
+    use dtls_psk::MemoryCache;
+    let (ours, theirs) = (leak(MemoryCache::<2>::new()), leak(MemoryCache::<2>::new()));
+    let configs = [DTLS13.with_resumption(ours), DTLS13.with_resumption(theirs)];
+    // HelloRetryRequest, flight; then the ticket, and the ACK of the Finished.
+    let (world, _) = with_losses(configs, |to, at| to == Direction::ToClient && at == 2);
+    assert_eq!(world.server.poll_timeout(), None, "it has its ACK");
+    let mut again = Small::with_config(3, configs[1]);
+    again.client_with(configs[0], psk(IDENTITY, KEY), path(0));
+    again.run_for(Duration::from_secs(5));
+    assert!(again.clients[0].connection.peer().unwrap().resumed);
+}
+
 /// A ticket whose ACK is lost is handed out again, and is the same.
 #[cfg(feature = "resumption")]
 #[test]

@@ -353,8 +353,10 @@ impl<const H: usize, const S: usize> Endpoint<'_, H, S> {
         }
         // One slot is free now, as a full pool evicts.
         if let Some(at) = sessions.insert(&self.hash_keys, path, now, session) {
-            // The last flight goes out.
+            // The last flight goes out, and what follows it, until it is acknowledged.
             self.sessions_due_from = self.sessions_due_from.min(at);
+            let timeout = self.storage.sessions.get(at).and_then(|entry| entry.poll_timeout());
+            self.look_at = self.look_at.into_iter().chain(timeout).min();
         }
     }
 }

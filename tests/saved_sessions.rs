@@ -187,6 +187,43 @@ fn images_refused_of(config: Config<'static>) {
     world.assert_data_flows(client);
 }
 
+/// A checkpoint that a handshake message has outdated is none, and a side that sleeps then goes on behind all that it has sealed.
+#[test]
+#[cfg(feature = "dtls13")]
+fn asleep_after_an_outdated_checkpoint() {
+    let config = support::scene13::DTLS13;
+    for server_sleeps in [false, true] {
+        let mut world = Small::with_config(14, config).with_usual(config);
+        let client = world.established();
+        let mut image = [0; MAX_IMAGE_LEN];
+        for _ in 0..5 {
+            world.assert_data_flows(client);
+        }
+        if server_sleeps {
+            world.server.checkpoint(&path(0), 10, &seal(1), &mut image).unwrap();
+            world.clients[client].connection.update_keys(false).unwrap();
+        } else {
+            world.clients[client].connection.checkpoint(10, &seal(1), &mut image).unwrap();
+            world.server.update_keys(&path(0), false).unwrap();
+        }
+        // Its ACK is what outdates the checkpoint.
+        world.run_for(Duration::from_secs(5));
+        if server_sleeps {
+            assert_eq!(world.server.send(&path(0), b"x", &mut [0; 99]), Err(Error::CheckpointNeeded));
+            let len = world.server.suspend(&path(0), &seal(2), &mut image).unwrap();
+            world.server.restore(path(0), &seal(2), &image[..len], world.now).unwrap();
+        } else {
+            let refused = world.clients[client].connection.send(b"x", &mut [0; 99]);
+            assert_eq!(refused, Err(Error::CheckpointNeeded));
+            let connection = take_connection(&mut world, client);
+            let len = connection.suspend(&seal(2), &mut image).map_err(|(_, error)| error).unwrap();
+            let restored = Connection::restore(leak(config), key(), &seal(2), &image[..len]).unwrap();
+            world.clients[client].connection = restored;
+        }
+        world.assert_data_flows(client);
+    }
+}
+
 /// A session of DTLS 1.3 that is saved whenever it may be: with its Finished on the way, or a KeyUpdate, or a ticket to come.
 #[test]
 #[cfg(feature = "dtls13")]

@@ -43,7 +43,8 @@ pub(crate) fn save_states(
     save_key(&write.key, write.epoch, write.record_size_limit, w)?;
     #[cfg(feature = "dtls13")]
     w.bytes(write.secret.as_ref())?;
-    let next = if write.reserved == u64::MAX { write.next } else { write.reserved };
+    // Never below what was sealed, whatever became of the last checkpoint since: no number is used twice.
+    let next = if write.reserved == u64::MAX { write.next } else { write.reserved.max(write.next) };
     w.u64(next)?;
     w.vec8(write.connection_id.as_bytes())
 }

@@ -100,6 +100,8 @@ pub use handshake::reassembly::{MAX_FRAGMENTED_MESSAGE, Reassembly};
 #[cfg(feature = "keylog")]
 pub use keylog::KeyLog;
 pub use path::Path;
+#[cfg(feature = "embedded-nal-async")]
+pub use peer::SessionUdp;
 pub use peer::{Peer, PeerLookup, SessionId};
 pub use psk::{
     HostLookup, MAX_CONTEXT_LEN, MAX_IDENTITY_LEN, MAX_KEY_LEN, MAX_OFFERED_PSKS, Psk, PskStore, PskUse,

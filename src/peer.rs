@@ -53,11 +53,49 @@ impl core::fmt::Display for Peer<'_> {
 
 /// What a datagram socket with authenticated peers has beyond a plain one.
 ///
-/// The server of [`coap`](crate::coap) runs over any `embedded-nal-async` socket, and asks this trait whom it speaks with.
-/// Sockets without security answer `None` and still work.
+/// The server of [`coap`](crate::coap) runs over any datagram socket, and asks this trait whom it speaks with. Sockets
+/// without security have no sessions, which is what the methods say unless they are written otherwise.
 pub trait PeerLookup {
     /// The peer of the session between `local` and `remote`; `None` where there is none (any more).
     ///
     /// Asked right after a datagram was received, before any other call on the socket, it names the peer that sent it.
     fn peer(&self, local: SocketAddr, remote: SocketAddr) -> Option<Peer<'_>>;
+
+    /// The peer of this session, wherever it is now; `None` once the session is gone.
+    fn session(&self, session: SessionId) -> Option<Peer<'_>> {
+        let _ = session;
+        None
+    }
+
+    /// The longest payload in bytes that one datagram to this peer carries; `None` where the session is gone.
+    fn max_payload(&self, session: SessionId) -> Option<usize> {
+        let _ = session;
+        None
+    }
+
+    /// Whether the peer is known to receive at the address that its newest record came from (RFC 9853). Until it is, no
+    /// more than three times as many bytes go there as came from there.
+    fn is_address_proven(&self, session: SessionId) -> bool {
+        let _ = session;
+        true
+    }
+
+    /// The application has seen that the peer receives there, as
+    /// [`Endpoint::prove_address`](crate::Endpoint::prove_address) has it.
+    fn prove_address(&mut self, session: SessionId) {
+        let _ = session;
+    }
+}
+
+/// An async socket that sends to sessions, and not to whoever is at an address now.
+#[cfg(feature = "embedded-nal-async")]
+pub trait SessionUdp: embedded_nal_async::UnconnectedUdp + PeerLookup {
+    /// Seals and sends `data` in this session, to wherever its peer is. When the future is dropped before its end, the record
+    /// may still go out with the next call.
+    ///
+    /// # Errors
+    /// An error concerns this datagram alone. It is that of a peer that is not there when the session is gone, which
+    /// [`session`](PeerLookup::session) tells, too.
+    #[allow(async_fn_in_trait, reason = "microcontroller executors do not move futures between threads")]
+    async fn send_in(&mut self, session: SessionId, data: &[u8]) -> Result<(), Self::Error>;
 }

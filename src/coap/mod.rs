@@ -52,6 +52,7 @@
 //! addresses (§8) are ignored, and nothing is proxied (5.05).
 
 // What needs no I/O, in alphabetical order: from the wire format to both ends of an exchange.
+mod block;
 mod code;
 mod deduplication;
 mod error;

@@ -2,6 +2,9 @@
 //!
 //! `coap-message-implementations` has the like, with panics that no input reaches but that a firmware image would hold.
 
+/// How many bytes stand in front of an option's value at most.
+pub(super) const MAX_FRONT: usize = 5;
+
 /// The front of `bytes` as an option: its delta, the length of its value, and what follows its first bytes, value first.
 /// `None` where it is none; the value may still be cut off.
 pub(super) fn parse(bytes: &[u8]) -> Option<(u16, usize, &[u8])> {

@@ -187,6 +187,11 @@ impl Session {
         self.write.overhead()
     }
 
+    /// The longest payload of one record.
+    pub(crate) fn max_payload(&self) -> usize {
+        self.write.max_payload()
+    }
+
     pub(crate) const fn identity(&self) -> Identity {
         self.identity
     }

@@ -345,8 +345,28 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
     /// [`Error::NotConnected`] when there is no session by this path; [`Error::BufferTooSmall`];
     /// [`Error::PayloadTooLong`]; [`Error::AddressNotProven`]; [`Error::SealLimitReached`]; [`Error::CryptoFailed`].
     pub fn send(&mut self, path: &Path, payload: &[u8], buf: &mut [u8]) -> Result<(usize, Path), Error> {
+        let at = self.storage.sessions.find(&self.hash_keys, path).ok_or(Error::NotConnected)?;
+        self.send_from(at, payload, buf)
+    }
+
+    /// Seals a copy of `payload` in this session as [`send`](Self::send) does, wherever its peer is: also where another one is
+    /// at its last address.
+    ///
+    /// # Errors
+    /// Those of [`send`](Self::send): [`Error::NotConnected`] when the session is gone.
+    pub fn send_in(
+        &mut self,
+        session: SessionId,
+        payload: &[u8],
+        buf: &mut [u8],
+    ) -> Result<(usize, Path), Error> {
+        let at = self.find_session(session).ok_or(Error::NotConnected)?;
+        self.send_from(at, payload, buf)
+    }
+
+    fn send_from(&mut self, at: u16, payload: &[u8], buf: &mut [u8]) -> Result<(usize, Path), Error> {
         let crypto = self.config.crypto();
-        self.transmit(path, payload.len(), |session| session.send(crypto, payload, buf))
+        self.transmit(at, payload.len(), |session| session.send(crypto, payload, buf))
     }
 
     /// Seals the payload that lies at `payload` in `buf` for the peer at `path`, without copying it. Returns where in `buf`
@@ -362,17 +382,17 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
         payload: Range<usize>,
     ) -> Result<(Range<usize>, Path), Error> {
         let crypto = self.config.crypto();
-        self.transmit(path, payload.len(), |session| session.seal_in_place(crypto, buf, payload))
+        let at = self.storage.sessions.find(&self.hash_keys, path).ok_or(Error::NotConnected)?;
+        self.transmit(at, payload.len(), |session| session.seal_in_place(crypto, buf, payload))
     }
 
-    /// Has the session at `path` seal `len` bytes, if so many may go where its peer is.
+    /// Has the session in this slot seal `len` bytes, if so many may go where its peer is.
     fn transmit<T>(
         &mut self,
-        path: &Path,
+        at: u16,
         len: usize,
         seal: impl FnOnce(&mut Session) -> Result<T, Error>,
     ) -> Result<(T, Path), Error> {
-        let at = self.storage.sessions.find(&self.hash_keys, path).ok_or(Error::NotConnected)?;
         let entry = self.storage.sessions.get_mut(at).ok_or(Error::NotConnected)?;
         let destination = entry.destination();
         let Member { session, moving } = &mut entry.value;
@@ -485,6 +505,28 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
         self.move_session(at).map(|(_, to)| to)
     }
 
+    /// The same as [`prove_address`](Self::prove_address), of the peer of a session.
+    pub fn prove_address_of(&mut self, session: SessionId) -> Option<Path> {
+        let at = self.find_session(session)?;
+        self.move_session(at).map(|(_, to)| to)
+    }
+
+    /// Whether the peer of a session is known to receive at the address that its newest record came from.
+    pub fn is_address_proven(&self, session: SessionId) -> bool {
+        let entry = self.find_session(session).and_then(|at| self.storage.sessions.get(at));
+        entry.is_none_or(|entry| entry.value.moving.is_none())
+    }
+
+    /// The longest payload in bytes that the peer of a session takes in a datagram of at most `datagram` bytes, and of
+    /// [`Config::mtu`]; `None` when the session is gone.
+    pub fn max_payload(&self, session: SessionId, datagram: usize) -> Option<usize> {
+        let session = &self.storage.sessions.get(self.find_session(session)?)?.value.session;
+        let (front, behind) = session.overhead();
+        // One byte more, as the next record may have a longer number than this one.
+        let room = datagram.min(self.config.mtu()).saturating_sub(front + behind + 1);
+        Some(session.max_payload().min(room))
+    }
+
     /// Closes the session at `path`, if there is one: the next [`poll_transmit`](Self::poll_transmit) says close_notify.
     pub fn close(&mut self, path: &Path) {
         if let Some(at) = self.storage.sessions.find(&self.hash_keys, path)
@@ -595,6 +637,18 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
     /// The peer of the open session by `path`.
     pub fn peer(&self, path: &Path) -> Option<Peer<'_>> {
         self.open_session(path).map(Session::peer)
+    }
+
+    /// The peer of an open session, wherever it is now.
+    pub fn peer_in(&self, session: SessionId) -> Option<Peer<'_>> {
+        let entry = self.storage.sessions.get(self.find_session(session)?)?;
+        Some(entry.value.session.peer())
+    }
+
+    /// The slot of an open session. Whoever asks is about to do more than look at a few numbers, so there is no index for it.
+    fn find_session(&self, session: SessionId) -> Option<u16> {
+        let is_it = |open: &Session| open.is_open() && open.peer().session == session;
+        self.storage.sessions.iter().find(|(_, entry)| is_it(&entry.value.session)).map(|(at, _)| at)
     }
 
     fn open_session(&self, path: &Path) -> Option<&Session> {

@@ -24,7 +24,7 @@ use crate::connection::{Connection, Event, ImageSeal};
 use crate::endpoint::Endpoint;
 use crate::log::info;
 use crate::path::Path;
-use crate::peer::{Peer, PeerLookup};
+use crate::peer::{Peer, PeerLookup, SessionId, SessionUdp};
 use crate::psk::Psk;
 use crate::stats::Stats;
 use crate::time::Timer;
@@ -403,6 +403,37 @@ where
 
 impl<U, T, R, const H: usize, const S: usize, const N: usize> PeerLookup for Server<'_, U, T, R, H, S, N> {
     fn peer(&self, local: SocketAddr, remote: SocketAddr) -> Option<Peer<'_>> {
-        self.association.endpoint().peer(&Path { local, remote })
+        self.endpoint().peer(&Path { local, remote })
+    }
+
+    fn session(&self, session: SessionId) -> Option<Peer<'_>> {
+        self.endpoint().peer_in(session)
+    }
+
+    fn max_payload(&self, session: SessionId) -> Option<usize> {
+        self.endpoint().max_payload(session, N)
+    }
+
+    fn is_address_proven(&self, session: SessionId) -> bool {
+        self.endpoint().is_address_proven(session)
+    }
+
+    fn prove_address(&mut self, session: SessionId) {
+        self.endpoint_mut().prove_address_of(session);
+    }
+}
+
+impl<U, T, R, const H: usize, const S: usize, const N: usize> SessionUdp for Server<'_, U, T, R, H, S, N>
+where
+    U: UnconnectedUdp,
+    T: Timer,
+    R: TryCryptoRng,
+{
+    async fn send_in(&mut self, session: SessionId, data: &[u8]) -> Result<(), Self::Error> {
+        self.flush().await?;
+        let (datagram, by) = self.association.seal_in(session, data)?;
+        let sent = self.socket.send(by.local, by.remote, datagram).await;
+        self.association.sent();
+        sent.map_err(Error::Socket)
     }
 }

@@ -12,7 +12,7 @@ use crate::connection::{Connection, Event, ImageSeal};
 use crate::endpoint::Endpoint;
 use crate::log::info;
 use crate::path::Path;
-use crate::peer::{Peer, PeerLookup};
+use crate::peer::{Peer, PeerLookup, SessionId};
 use crate::psk::Psk;
 use crate::stats::Stats;
 use crate::time::{Clock, Instant};
@@ -216,6 +216,24 @@ impl<U: UdpClientStack, const H: usize, const S: usize, const N: usize> PeerLook
     fn peer(&self, _local: SocketAddr, remote: SocketAddr) -> Option<Peer<'_>> {
         self.endpoint()?.peer(&Path { local: UNKNOWN, remote })
     }
+
+    fn session(&self, session: SessionId) -> Option<Peer<'_>> {
+        self.endpoint()?.peer_in(session)
+    }
+
+    fn max_payload(&self, session: SessionId) -> Option<usize> {
+        self.endpoint()?.max_payload(session, N)
+    }
+
+    fn is_address_proven(&self, session: SessionId) -> bool {
+        self.endpoint().is_none_or(|endpoint| endpoint.is_address_proven(session))
+    }
+
+    fn prove_address(&mut self, session: SessionId) {
+        if let Some(endpoint) = self.endpoint_mut() {
+            endpoint.prove_address_of(session);
+        }
+    }
 }
 
 impl<'a, U, C, R, const H: usize, const S: usize, const N: usize> SecureStack<'a, U, C, R, H, S, N>
@@ -414,12 +432,41 @@ where
         remote: SocketAddr,
         buffer: &[u8],
     ) -> nb::Result<(), Self::Error> {
+        self.seal_and_send(socket, |association| association.seal(Path { local: UNKNOWN, remote }, buffer))
+    }
+}
+
+impl<'a, U, C, R, const H: usize, const S: usize, const N: usize> SecureStack<'a, U, C, R, H, S, N>
+where
+    U: UdpClientStack,
+    C: Clock,
+    R: TryCryptoRng,
+{
+    /// Sends in a session of a bound socket, wherever its peer is: as [`UdpFullStack::send_to`] does by address.
+    ///
+    /// # Errors
+    /// [`WouldBlock`](nb::Error::WouldBlock) while another datagram waits to be sent; those of [`Endpoint::send_in`].
+    pub fn send_in(
+        &mut self,
+        socket: &mut SecureSocket<'a, U, H, S, N>,
+        session: SessionId,
+        buffer: &[u8],
+    ) -> nb::Result<(), Error<U::Error>> {
+        self.seal_and_send(socket, |association| association.seal_in(session, buffer))
+    }
+
+    /// Has a bound socket send what `seal` makes. An error is that of this datagram.
+    fn seal_and_send(
+        &mut self,
+        socket: &mut SecureSocket<'a, U, H, S, N>,
+        seal: impl for<'b> FnOnce(&'b mut BufferedEndpoint<'a, H, S, N>) -> Result<(&'b [u8], Path), crate::Error>,
+    ) -> nb::Result<(), Error<U::Error>> {
         self.flush(socket)?;
-        let Role::Server { association, .. } = &mut socket.role else {
+        let Role::Server { association, send_to } = &mut socket.role else {
             return Err(failed(crate::Error::NotConnected));
         };
-        let (datagram, by) = association.seal(Path { local: UNKNOWN, remote }, buffer).map_err(failed)?;
-        let sent = self.stack.send_to(&mut socket.socket, by.remote, datagram);
+        let (datagram, by) = seal(association).map_err(failed)?;
+        let sent = send_to(&mut self.stack, &mut socket.socket, by.remote, datagram);
         if !matches!(sent, Err(nb::Error::WouldBlock)) {
             association.sent();
         }

@@ -14,6 +14,7 @@ use crate::connection::{Connection, Event, ImageSeal};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::path::Path;
+use crate::peer::SessionId;
 use crate::time::Instant;
 
 /// An address that nobody told.
@@ -259,10 +260,20 @@ impl<'a, const H: usize, const S: usize, const N: usize> BufferedEndpoint<'a, H,
     /// Seals `payload` for the peer at `path` as the datagram to send next, and returns it with the way it has to go.
     /// Whatever else was to be sent must be so by now.
     pub(super) fn seal(&mut self, path: Path, payload: &[u8]) -> Result<(&[u8], Path), Error> {
-        let (len, by) = self.endpoint.send(&path, payload, &mut self.outgoing.bytes)?;
+        let sealed = self.endpoint.send(&path, payload, &mut self.outgoing.bytes)?;
+        Ok(self.fill(sealed))
+    }
+
+    /// Seals `payload` in a session, as [`seal`](Self::seal) does for a path.
+    pub(super) fn seal_in(&mut self, session: SessionId, payload: &[u8]) -> Result<(&[u8], Path), Error> {
+        let sealed = self.endpoint.send_in(session, payload, &mut self.outgoing.bytes)?;
+        Ok(self.fill(sealed))
+    }
+
+    fn fill(&mut self, (len, by): (usize, Path)) -> (&[u8], Path) {
         self.outgoing.fill(len);
         self.outgoing_by = by;
-        Ok((self.outgoing.waiting().unwrap_or_default(), by))
+        (self.outgoing.waiting().unwrap_or_default(), by)
     }
 }
 

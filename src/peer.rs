@@ -73,11 +73,11 @@ pub trait PeerLookup {
         None
     }
 
-    /// Whether the peer is known to receive at the address that its newest record came from (RFC 9853). Until it is, no
-    /// more than three times as many bytes go there as came from there.
-    fn is_address_proven(&self, session: SessionId) -> bool {
+    /// The address that the peer's newest record came from, if nothing has shown yet that it receives there (RFC 9853): no more
+    /// than three times as many bytes go there as came from there.
+    fn unproven_address(&self, session: SessionId) -> Option<SocketAddr> {
         let _ = session;
-        true
+        None
     }
 
     /// The application has seen that the peer receives there, as

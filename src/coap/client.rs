@@ -113,6 +113,9 @@ impl<'a> Request<'a> {
             writer.add_option_uint(option::ACCEPT, accept).map_err(|_| PathError::TooLong)?;
         }
         writer.set_payload(self.payload).map_err(|_| PathError::TooLong)?;
+        if writer.is_part() {
+            return Err(PathError::TooLong);
+        }
         Ok(writer.finish())
     }
 }

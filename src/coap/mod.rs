@@ -8,11 +8,11 @@
 //!
 //! ```
 //! use coap_handler_implementations::{HandlerBuilder, ReportingHandlerBuilder, SimpleRendered, new_dispatcher};
-//! use dtls_psk::{PeerLookup, Timer, coap};
-//! use embedded_nal_async::{ConnectedUdp, UnconnectedUdp};
+//! use dtls_psk::{SessionUdp, Timer, coap};
+//! use embedded_nal_async::ConnectedUdp;
 //! use rand_core::TryCryptoRng;
 //!
-//! async fn serve(socket: &mut (impl UnconnectedUdp + PeerLookup), timer: impl Timer, rng: impl TryCryptoRng) {
+//! async fn serve(socket: &mut impl SessionUdp, timer: impl Timer, rng: impl TryCryptoRng) {
 //!     let mut resources = new_dispatcher().at(&["hello"], SimpleRendered("Hello")).with_wkc();
 //!     let error = coap::Server::new(socket, timer, rng).run(&mut resources).await;
 //!     // `run` ends only when the socket itself fails.
@@ -53,18 +53,27 @@
 
 // What needs no I/O, in alphabetical order: from the wire format to both ends of an exchange.
 mod block;
+mod changes;
 mod code;
 mod deduplication;
+mod echo;
 mod error;
 mod exchange;
 mod handler;
 mod message;
 mod message_ids;
+mod observers;
 mod option_format;
 mod options;
 mod parameters;
+mod policy;
+mod render;
 mod reply;
 mod responder;
+mod retransmission;
+mod share;
+mod source;
+mod upload;
 mod uri;
 mod writer;
 
@@ -73,13 +82,17 @@ mod client;
 mod plain;
 mod server;
 
+pub use changes::{Changes, Observable};
 pub use client::{Client, Request};
 pub use code::Code;
 pub use error::Error;
 pub use handler::ForPeer;
 pub use message::{Malformed, Message, MessageOption, Options, Token, Type};
+pub use observers::ObserveParameters;
 pub use parameters::TransmissionParameters;
 pub use plain::PlainUdp;
+pub use policy::{Access, Methods, Policy, RequestPath, Rule};
 pub use reply::Reply;
 pub use responder::Counters;
 pub use server::Server;
+pub use upload::Upload;

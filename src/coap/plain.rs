@@ -4,7 +4,7 @@ use core::net::SocketAddr;
 
 use embedded_nal_async::UnconnectedUdp;
 
-use crate::{Peer, PeerLookup};
+use crate::{Peer, PeerLookup, SessionId, SessionUdp};
 
 /// A socket without security, for `coap` instead of `coaps` (RFC 7252 §9, NoSec).
 ///
@@ -49,5 +49,12 @@ impl<S: UnconnectedUdp> UnconnectedUdp for PlainUdp<S> {
 impl<S> PeerLookup for PlainUdp<S> {
     fn peer(&self, _: SocketAddr, _: SocketAddr) -> Option<Peer<'_>> {
         None
+    }
+}
+
+impl<S: UnconnectedUdp> SessionUdp for PlainUdp<S> {
+    /// There is no session to send in, and nobody who could know of one.
+    async fn send_in(&mut self, _: SessionId, _: &[u8]) -> Result<(), S::Error> {
+        Ok(())
     }
 }

@@ -1,32 +1,65 @@
-//! The server's side of the message layer and of requests (RFC 7252 §4, §5), without I/O: a datagram in, a datagram out.
+//! The server's side of CoAP without I/O: the message layer (RFC 7252 §4), requests (§5), observations (RFC 7641), blocks
+//! (RFC 7959), and who may do what. Datagrams in, datagrams out.
 
-use coap_handler::Handler;
-use coap_message::MinimalWritableMessage;
-use coap_message::error::RenderableOnMinimal;
+use core::hash::{BuildHasher, Hash, Hasher};
+use core::net::SocketAddr;
+
+use coap_message::{MessageOption as _, MinimalWritableMessage};
 use coap_numbers::{code, option};
+use rand_core::TryRng;
 
-use super::deduplication::{Deduplication, Source};
+use super::block::Block;
+use super::changes::Observable;
+use super::deduplication::{Deduplication, Kind, MessageKey, Seen};
+use super::echo::{Audience, ECHO_LEN};
 use super::message::{self, Header, Type};
-use super::options::{Refusal, judge_request};
+use super::message_ids::MessageIds;
+use super::observers::{Answers, Asked, Known, Observers};
+use super::options::{Observe, Refusal, is_no_cache_key, is_safe, judge_request};
+use super::policy::{Access, Policy, RequestPath};
+use super::render::{Rendered, Wanted, render};
+use super::source::{ServerKey, Source};
+use super::upload::{Assembled, Part, Upload, assemble};
 use super::writer::Writer;
-use super::{Code, ForPeer, Malformed, Message, TransmissionParameters};
-use crate::{Instant, Peer};
+use super::{Code, ForPeer, Malformed, Message, ObserveParameters, TransmissionParameters};
+use crate::{Instant, Peer, PeerLookup};
+
+/// What handlers do not see of a request, beside the blocks that the server deals with: a server is not asked by another port
+/// than its own, so it has understood that critical option, and no handler of `coap-handler-implementations` (0.6) would.
+/// Uri-Host stays: a handler may serve more than one, and dispatchers skip it.
+const HIDDEN: &[u16] = &[option::URI_PORT, option::BLOCK1, option::BLOCK2];
+/// The same, for handlers that take a body in blocks.
+const HIDDEN_BUT_BLOCK1: &[u16] = &[option::URI_PORT, option::BLOCK2];
+
+/// How many bytes an Observe option adds to a message.
+const OBSERVE_LEN: usize = 4;
+/// And how many a Block1 option.
+const BLOCK1_LEN: usize = 5;
 
 /// What a [`Server`](super::Server) has seen since it was made. The counters stop at their end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub struct Counters {
-    /// Requests that a handler was asked about.
+    /// Requests that a handler was asked about, each block of a response among them.
     pub requests: u32,
     /// Messages that came again (§4.5).
     pub duplicates: u32,
     /// Confirmable messages that were rejected with a RST: pings, format errors, responses that nobody waits for.
     pub resets: u32,
-    /// Requests that were refused before a handler saw them: critical options that are not understood, too long.
+    /// Requests that were refused before a handler saw them: critical options that are not understood, too long, no fresh Echo.
     pub refused: u32,
+    /// Requests that the policy has denied.
+    pub denied: u32,
+    /// Requests that were dropped, to be sent again, because too many others may still come twice: is
+    /// [`EXCHANGES`](super::Server#sizes) large enough?
+    pub overloaded: u32,
     /// Datagrams that were silently ignored.
     pub ignored: u32,
+    /// Notifications and separate responses that were sent, retransmissions among them.
+    pub notifications: u32,
+    /// Observers that were given up because they acknowledge nothing, or because their session is over.
+    pub lost_observers: u32,
     /// Replies that were not sent, because the session that had asked was gone by then.
     pub orphaned: u32,
     /// Replies that the socket failed to send.
@@ -34,162 +67,461 @@ pub struct Counters {
 }
 
 /// What a responder needs to know about a datagram beside its bytes.
+#[derive(Clone, Copy)]
 pub(super) struct Reception<'a> {
     pub(super) source: Source,
     pub(super) peer: Option<Peer<'a>>,
+    pub(super) link: Link,
     pub(super) now: Instant,
 }
 
-pub(super) struct Responder<const EXCHANGES: usize, const REPLIES: usize> {
-    pub(super) parameters: TransmissionParameters,
-    pub(super) known_options: &'static [u16],
-    pub(super) counters: Counters,
-    seen: Deduplication<EXCHANGES, REPLIES>,
+/// What is known of the way to a peer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Link {
+    /// The longest message that goes there, where somebody knows.
+    pub(super) max_message: Option<usize>,
+    /// Where the peer has yet to show that it receives.
+    pub(super) unproven: Option<SocketAddr>,
 }
 
-impl<const EXCHANGES: usize, const REPLIES: usize> Responder<EXCHANGES, REPLIES> {
-    pub(super) const fn new() -> Self {
+impl Link {
+    pub(super) fn to(lookup: &impl PeerLookup, source: &Source) -> Self {
+        source.session().map_or_else(Self::default, |session| Self {
+            max_message: lookup.max_payload(session),
+            unproven: lookup.unproven_address(session),
+        })
+    }
+
+    /// How long a message may be that this writer writes.
+    fn limit(&self, writer: &Writer<'_>) -> usize {
+        self.max_message.unwrap_or(usize::MAX).min(writer.capacity())
+    }
+}
+
+/// A datagram to send in return.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Reply {
+    pub(super) len: usize,
+    /// The peer has shown that it receives where it is.
+    pub(super) proves_address: bool,
+}
+
+/// The server without its socket. `'s` is how long what it was lent lives.
+pub(super) struct Responder<'s, const EXCHANGES: usize, const REPLIES: usize, const OBSERVERS: usize> {
+    pub(super) parameters: TransmissionParameters,
+    pub(super) known_options: &'static [u16],
+    pub(super) policy: Option<&'s dyn Policy>,
+    pub(super) changes: Option<&'s dyn Observable>,
+    pub(super) uploads: &'s mut [Upload<'s>],
+    pub(super) counters: Counters,
+    seen: Deduplication<EXCHANGES, REPLIES>,
+    observers: Observers<OBSERVERS>,
+    key: ServerKey,
+    message_ids: MessageIds,
+}
+
+impl<'s, const EXCHANGES: usize, const REPLIES: usize, const OBSERVERS: usize>
+    Responder<'s, EXCHANGES, REPLIES, OBSERVERS>
+{
+    pub(super) fn new() -> Self {
         Self {
             parameters: TransmissionParameters::RFC_7252,
             known_options: &[],
-            counters: Counters {
-                requests: 0,
-                duplicates: 0,
-                resets: 0,
-                refused: 0,
-                ignored: 0,
-                orphaned: 0,
-                send_errors: 0,
-            },
+            policy: None,
+            changes: None,
+            uploads: &mut [],
+            counters: Counters::default(),
             seen: Deduplication::new(),
+            observers: Observers::new(),
+            key: ServerKey::default(),
+            message_ids: MessageIds::default(),
         }
     }
 
-    /// Takes the datagram in the first `len` bytes of `buffer` and leaves the reply there; returns its length if there is
-    /// one. `len` is more than the buffer has when the datagram was cut off. `message_id` gives the next Message ID.
+    pub(super) fn set_observe_parameters(&mut self, parameters: ObserveParameters) {
+        self.observers.parameters = parameters;
+    }
+
+    /// Draws what has to be random, once. Nothing is received or sent before that.
+    pub(super) fn seed<R: TryRng>(&mut self, rng: &mut R) -> Result<(), R::Error> {
+        if !self.message_ids.is_drawn() {
+            rng.try_fill_bytes(&mut self.key.0)?;
+            self.message_ids.peek(rng)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the datagram that is in `incoming`, of `len` bytes, and leaves the reply in `outgoing`, if there is one. `len` is
+    /// more than the buffer has when the datagram was cut off.
     pub(super) fn receive<P: ForPeer>(
         &mut self,
-        buffer: &mut [u8],
-        len: usize,
-        reception: Reception<'_>,
-        message_id: impl FnOnce() -> u16,
+        (incoming, len): (&[u8], usize),
+        outgoing: &mut [u8],
+        reception: &Reception<'_>,
+        lookup: &impl PeerLookup,
         handlers: &mut P,
-    ) -> Option<usize> {
-        let Some(datagram) = buffer.get(..len) else {
-            return self.receive_truncated(buffer, message_id);
+    ) -> Option<Reply> {
+        let Some(datagram) = incoming.get(..len) else {
+            return self.receive_truncated(incoming, outgoing);
         };
-        let request = match Message::parse(datagram) {
+        let message = match Message::parse(datagram) {
             Ok(message) => message,
-            Err(malformed) => return self.reject(malformed, buffer),
+            Err(malformed) => return self.reject(malformed, outgoing),
         };
+        let header = message.header();
+        match header.kind {
+            Type::Acknowledgement | Type::Reset => {
+                // "Recipients of Acknowledgement and Reset messages MUST NOT respond with either" (§4.2).
+                self.on_answer(header, reception);
+                None
+            }
+            _ if header.code.is_request() => {
+                self.receive_request(&message, outgoing, reception, lookup, handlers)
+            }
+            // What is left are pings, responses that nobody waits for, and codes of reserved classes (§4.2, §4.3).
+            _ => self.reject(format_error(header), outgoing),
+        }
+    }
+
+    /// An ACK or a RST for what this server has sent.
+    fn on_answer(&mut self, header: &Header, Reception { source, now, .. }: &Reception<'_>) {
+        let known = match header.kind {
+            _ if header.code != Code::EMPTY => Known::Nobody,
+            Type::Reset => self.observers.on_reset(source, header.message_id),
+            _ => self.observers.on_acknowledgement(source, header.message_id, *now),
+        };
+        if known == Known::Nobody {
+            count(&mut self.counters.ignored);
+        }
+    }
+
+    fn receive_request<P: ForPeer>(
+        &mut self,
+        request: &Message<'_>,
+        outgoing: &mut [u8],
+        reception: &Reception<'_>,
+        lookup: &impl PeerLookup,
+        handlers: &mut P,
+    ) -> Option<Reply> {
         let header = *request.header();
-        // What is left are pings, responses that nobody waits for, and codes of reserved classes (§4.2, §4.3). An ACK or
-        // a RST is never answered: "recipients of Acknowledgement and Reset messages MUST NOT respond with either" (§4.2).
-        if !header.code.is_request() || matches!(header.kind, Type::Acknowledgement | Type::Reset) {
-            return self
-                .reject(Malformed::FormatError { kind: header.kind, message_id: header.message_id }, buffer);
+        let Reception { source, now, .. } = *reception;
+        let key =
+            MessageKey { message: self.key.tag((source, header.message_id)), source: self.key.tag(source) };
+        match self.seen.get(key, now) {
+            Seen::New => {}
+            Seen::Answered(reply) => {
+                // "The recipient SHOULD acknowledge each duplicate copy of a Confirmable message using the same
+                // Acknowledgement"; "SHOULD silently ignore any duplicated Non-confirmable message" (§4.5).
+                count(&mut self.counters.duplicates);
+                crate::log::debug!("CoAP: message {} came again", header.message_id);
+                outgoing.get_mut(..reply.len())?.copy_from_slice(reply);
+                return Reply::new(reply.len());
+            }
+            Seen::Forgotten => {
+                count(&mut self.counters.duplicates);
+                crate::log::debug!(
+                    "CoAP: message {} came again, and what it was answered is forgotten",
+                    header.message_id
+                );
+                return None;
+            }
         }
         let confirmable = header.kind == Type::Confirmable;
-
-        if let Some(reply) = self.seen.get(&reception.source, header.message_id, reception.now) {
-            // "The recipient SHOULD acknowledge each duplicate copy of a Confirmable message using the same
-            // Acknowledgement"; "SHOULD silently ignore any duplicated Non-confirmable message" (§4.5).
-            count(&mut self.counters.duplicates);
-            crate::log::debug!("CoAP: message {} came again", header.message_id);
-            let len = reply.len();
-            if len == 0 {
-                return None;
+        let response = self.response_header(&header);
+        let mut writer = Writer::new(outgoing, &response)?;
+        let answer = self.answer(request, key.source, &mut writer, reception, lookup, handlers);
+        let len = match answer.response {
+            Response::Dropped => return None,
+            // Nothing but the acknowledgement, for now.
+            Response::Postponed if confirmable => {
+                let empty = message::empty(Type::Acknowledgement, header.message_id);
+                outgoing.get_mut(..empty.len())?.copy_from_slice(&empty);
+                empty.len()
             }
-            buffer.get_mut(..len)?.copy_from_slice(reply);
-            return Some(len);
-        }
-
-        if let Err(refusal) = judge_request(&request, self.known_options) {
-            // Nothing was done, so there is nothing to remember either: a duplicate is refused again.
-            count(&mut self.counters.refused);
-            crate::log::debug!("CoAP: request {} has options that are not understood", header.message_id);
+            Response::Postponed => 0,
             // "Unrecognized options of class 'critical' that occur in a Non-confirmable message MUST cause the message to
             // be rejected" (§5.4.1), silently. The other refusals are responses to either type.
-            if !confirmable && matches!(refusal, Refusal::BadOption(_)) {
-                return None;
-            }
-            return refuse(buffer, &response_header(&header, message_id), refusal);
-        }
-
-        count(&mut self.counters.requests);
-        let mut handler = handlers.for_peer(reception.peer);
-        // A server is not asked by another port than its own, so it has understood that critical option, and no handler of
-        // `coap-handler-implementations` (0.6) would. Uri-Host stays: a handler may serve more than one, and dispatchers
-        // skip it.
-        let extracted = handler.extract_request_data(&request.without(option::URI_PORT));
-        // From here on, the request is no more: the response is written over it.
-        let mut writer = Writer::new(buffer, &response_header(&header, message_id))?;
-        let built = match extracted {
-            Ok(data) => match handler.build_response(&mut writer, data) {
-                Ok(()) => true,
-                Err(error) => render(&mut writer, error),
-            },
-            Err(error) => render(&mut writer, error),
+            Response::Written if !confirmable && writer.code() == code::BAD_OPTION => 0,
+            Response::Written => writer.finish(),
         };
-        drop(handler);
-        if !built || !writer.code().is_response() {
-            // The response did not fit, or it was none.
-            crate::log::warning!("CoAP: the handler has no response that fits, which is 5.00");
-            writer.reset();
-            writer.set_code(code::INTERNAL_SERVER_ERROR);
-        }
-        let bad_option = writer.code() == code::BAD_OPTION;
-        let len = writer.finish();
-        let reply = buffer.get(..len)?;
-
-        let parameters = &self.parameters;
-        let (stored, lifetime) = if confirmable {
-            (reply, parameters.exchange_lifetime())
-        } else {
-            (&[][..], parameters.non_lifetime())
+        let reply = outgoing.get(..len)?;
+        let (stored, lifetime) = match confirmable {
+            true => (reply, self.parameters.exchange_lifetime()),
+            false => (&[][..], self.parameters.non_lifetime()),
         };
+        // A copy is sent within MAX_TRANSMIT_SPAN, and arrives within MAX_LATENCY (§4.8.2), which is NON_LIFETIME.
+        let young_until = now + self.parameters.non_lifetime();
+        let kind = if answer.done { Kind::Once { young_until } } else { Kind::Repeatable };
         // Before it is sent: whoever drops the server's future while it sends loses a datagram, as networks do, and the
         // client that asks again gets this reply.
-        self.seen.insert(
-            reception.source,
-            header.message_id,
-            stored,
-            reception.now + lifetime,
-            reception.now,
-        );
+        self.seen.insert(key, kind, stored, now + lifetime, now);
+        Reply::new(len).map(|reply| Reply { proves_address: answer.proves_address, ..reply })
+    }
 
-        // A handler that refuses a critical option speaks of §5.4.1 as well.
-        if !confirmable && bad_option { None } else { Some(len) }
+    /// Answers a request that is new.
+    fn answer<P: ForPeer>(
+        &mut self,
+        request: &Message<'_>,
+        source_key: u64,
+        writer: &mut Writer<'_>,
+        reception: &Reception<'_>,
+        lookup: &impl PeerLookup,
+        handlers: &mut P,
+    ) -> Answer {
+        let Reception { source, peer, link, now } = *reception;
+        let header = request.header();
+        let audience = Audience { source, address: link.unproven };
+        let echo = request.option_iter().find(|option| option.number() == option::ECHO);
+        let echo_age = echo.and_then(|echo| self.key.echo_age(&audience, echo.bytes(), now));
+        // Whoever repeats what was said to nobody else, and only there, receives there (RFC 9175 §2.4).
+        let proves_address = link.unproven.is_some() && echo_age.is_some();
+        let not_done = Answer { response: Response::Written, done: false, proves_address };
+
+        let instructions = match judge_request(request, self.known_options) {
+            Ok(instructions) => instructions,
+            Err(refusal) => {
+                count(&mut self.counters.refused);
+                crate::log::debug!("CoAP: request {} has options that are not understood", header.message_id);
+                refuse(writer, refusal);
+                return not_done;
+            }
+        };
+        let access =
+            self.policy.map(|policy| policy.access(peer.as_ref(), header.code, RequestPath::of(request)));
+        match access {
+            None | Some(Access::Granted) => {}
+            Some(Access::Fresh(within)) if echo_age.is_some_and(|age| age <= within) => {}
+            Some(Access::Fresh(_)) => {
+                count(&mut self.counters.refused);
+                self.demand_echo(&audience, now, writer);
+                return not_done;
+            }
+            Some(Access::Denied) => {
+                count(&mut self.counters.denied);
+                crate::log::debug!("CoAP: request {} is not allowed", header.message_id);
+                writer.set_code(code::FORBIDDEN);
+                return not_done;
+            }
+        }
+        let is_safe = is_safe(header.code);
+        if !is_safe && instructions.block2.is_some_and(|block| block.number > 0) {
+            // What was done is not done again to say the rest of it, and no response to it began with a first block.
+            count(&mut self.counters.refused);
+            refuse(writer, Refusal::BadRequest(option::BLOCK2));
+            return not_done;
+        }
+        let is_last = instructions.block1.is_none_or(|block| !block.more);
+        // Before anything is done: what could not be remembered would be done twice.
+        if !is_safe && is_last && !self.seen.has_room(source_key, now) {
+            count(&mut self.counters.overloaded);
+            crate::log::debug!(
+                "CoAP: request {} has to wait, as too many others may come again",
+                header.message_id
+            );
+            return Answer { response: Response::Dropped, ..not_done };
+        }
+
+        let asked = Asked::new(request);
+        let request = request.without(self.hidden());
+        let request = match instructions.block1 {
+            None => request,
+            Some(block) => {
+                let size = instructions.size1.map(|size| usize::try_from(size).unwrap_or(usize::MAX));
+                let key = body_key(&self.key, &request);
+                let part = Part { source, key, block, payload: request.payload_bytes(), size };
+                match assemble(self.uploads, &part, self.parameters.exchange_lifetime(), now) {
+                    Assembled::Complete(body) => request.with_payload(body),
+                    incomplete => {
+                        say_why(writer, &incomplete, block);
+                        return not_done;
+                    }
+                }
+            }
+        };
+
+        count(&mut self.counters.requests);
+        let register = is_safe && instructions.observe == Some(Observe::Register);
+        let added = if register { OBSERVE_LEN } else { 0 }
+            + if instructions.block1.is_some() { BLOCK1_LEN } else { 0 }
+            + if link.unproven.is_some() { ECHO_LEN + 3 } else { 0 };
+        let limit = link.limit(writer).saturating_sub(added);
+        let wanted = Wanted { peer, block2: instructions.block2, limit };
+        let rendered = render(handlers, &request, &wanted, writer);
+        let answer = Answer { done: !is_safe, ..not_done };
+        let is_gone = |source: &Source| is_gone(lookup, source);
+        let resource = resource(self.changes, &RequestPath::of(&request));
+        let answer_later = |observers: &mut Observers<OBSERVERS>, answers| {
+            let Some((resource, asked)) = resource.zip(asked) else { return false };
+            observers.add(source, asked, answers, resource, is_gone, now)
+        };
+        if rendered == Rendered::Postponed {
+            let confirmable = header.kind == Type::Confirmable;
+            let until = now + self.parameters.exchange_lifetime();
+            let answers = if register { Answers::Always } else { Answers::Once { confirmable, until } };
+            if answer_later(&mut self.observers, answers) {
+                return Answer { response: Response::Postponed, ..answer };
+            }
+            writer.reset();
+            writer.set_code(if resource.is_none() {
+                crate::log::warning!("CoAP: the handler has no response, nor who says when it will: 5.00");
+                code::INTERNAL_SERVER_ERROR
+            } else {
+                crate::log::debug!("CoAP: there is no room to answer request {} later", header.message_id);
+                code::SERVICE_UNAVAILABLE
+            });
+            return answer;
+        }
+        if register && writer.code().is_success() && answer_later(&mut self.observers, Answers::Always) {
+            let _ = writer.insert_uint(option::OBSERVE, self.observers.next_sequence());
+        }
+        if instructions.observe == Some(Observe::Deregister) {
+            self.observers.cancel(&source, header.token);
+        }
+        if let Some(block) = instructions.block1 {
+            let _ = writer.insert_uint(option::BLOCK1, Block { more: false, ..block }.value());
+        }
+        if link.unproven.is_some() && !proves_address {
+            // The next request can show then that the peer receives where it is. Where there is no room, it has to wait.
+            let _ = writer.insert(option::ECHO, &self.key.echo(&audience, now));
+        }
+        answer
+    }
+
+    /// What the handlers do not see.
+    fn hidden(&self) -> &'static [u16] {
+        if self.known_options.contains(&option::BLOCK1) { HIDDEN_BUT_BLOCK1 } else { HIDDEN }
+    }
+
+    /// Asks for the request again, with an Echo option (RFC 9175 §2.3).
+    fn demand_echo(&self, audience: &Audience, now: Instant, writer: &mut Writer<'_>) {
+        writer.restart(0);
+        writer.set_code(code::UNAUTHORIZED);
+        let _ = writer.add_option(option::ECHO, &self.key.echo(audience, now));
+    }
+
+    /// The reply to the request in `incoming` may not go to where its peer is, as that one has not shown yet that it receives
+    /// there. Asks for that first, in fewer bytes (RFC 9175 §2.4), if the request can be carried out again.
+    pub(super) fn demand_reachability(
+        &mut self,
+        incoming: &[u8],
+        outgoing: &mut [u8],
+        audience: &Audience,
+        now: Instant,
+    ) -> Option<usize> {
+        let request = Message::parse(incoming).ok()?;
+        let header = *request.header();
+        if !is_safe(header.code) || audience.address.is_none() {
+            return None;
+        }
+        let response = self.response_header(&header);
+        let mut writer = Writer::new(outgoing, &response)?;
+        self.demand_echo(audience, now, &mut writer);
+        Some(writer.finish())
+    }
+
+    /// Writes the next message that is not a reply, and tells whom it goes to: a notification, or a separate response.
+    pub(super) fn poll_transmit<P: ForPeer, R: TryRng>(
+        &mut self,
+        outgoing: &mut [u8],
+        lookup: &impl PeerLookup,
+        handlers: &mut P,
+        rng: &mut R,
+        now: Instant,
+    ) -> Option<(usize, Source)> {
+        if let Some(changes) = self.changes {
+            self.observers.changed(changes.take());
+        }
+        // Each one that is looked at is sent to, is no more, or has to wait.
+        for _ in 0..=OBSERVERS {
+            let Ok(send) = self.observers.poll(&self.parameters, now)? else {
+                count(&mut self.counters.lost_observers);
+                crate::log::debug!("CoAP: an observer acknowledges nothing and is given up");
+                continue;
+            };
+            let Some(observer) = self.observers.get(send.at) else { continue };
+            let (source, asked, answers) = (observer.source, observer.asked, observer.answers());
+            if is_gone(lookup, &source) {
+                self.observers.remove(send.at);
+                count(&mut self.counters.lost_observers);
+                continue;
+            }
+            let message_id = self.message_ids.take();
+            let kind = if send.confirmable { Type::Confirmable } else { Type::NonConfirmable };
+            let request = asked.message().without(self.hidden());
+            let token = request.header().token;
+            let mut writer = Writer::new(outgoing, &Header { kind, code: Code::EMPTY, message_id, token })?;
+            let peer = source.session().and_then(|session| lookup.session(session));
+            let method = request.header().code;
+            let access =
+                self.policy.map(|policy| policy.access(peer.as_ref(), method, RequestPath::of(&request)));
+            let rendered = if access == Some(Access::Denied) {
+                count(&mut self.counters.denied);
+                writer.set_code(code::FORBIDDEN);
+                Rendered::Response
+            } else {
+                let limit = Link::to(lookup, &source).limit(&writer).saturating_sub(OBSERVE_LEN);
+                render(handlers, &request, &Wanted { peer, block2: None, limit }, &mut writer)
+            };
+            if rendered == Rendered::Postponed {
+                self.observers.postponed(send.at, now);
+                continue;
+            }
+            if answers == Answers::Always {
+                if writer.code().is_success() {
+                    let _ = writer.insert_uint(option::OBSERVE, self.observers.next_sequence());
+                } else {
+                    // "the server SHOULD notify the client [...] and subsequently MUST remove the associated entry from the
+                    // list of observers" (RFC 7641 §4.2).
+                    self.observers.last(send, now + self.parameters.exchange_lifetime());
+                }
+            }
+            // Without randomness, a retransmission comes a little sooner.
+            let random = rng.try_next_u32().unwrap_or_default();
+            self.observers.sent(send, message_id, &self.parameters, random, now);
+            count(&mut self.counters.notifications);
+            return Some((writer.finish(), source));
+        }
+        None
+    }
+
+    /// When to call [`poll_transmit`](Self::poll_transmit) at the latest, if no resource changes before.
+    pub(super) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
+        self.observers.poll_timeout(now)
+    }
+
+    /// How many requests are answered later.
+    pub(super) fn observers(&self) -> usize {
+        self.observers.len()
     }
 
     /// A datagram that is longer than the buffer: "A server can thus fully interpret a request and return a 4.13 (Request
     /// Entity Too Large)" (§4.6).
-    fn receive_truncated(&mut self, buffer: &mut [u8], message_id: impl FnOnce() -> u16) -> Option<usize> {
-        match Header::parse(buffer) {
-            Ok((header, _))
-                if header.code.is_request()
-                    && matches!(header.kind, Type::Confirmable | Type::NonConfirmable) =>
-            {
-                count(&mut self.counters.refused);
-                let size = u32::try_from(buffer.len()).unwrap_or(u32::MAX);
-                let mut writer = Writer::new(buffer, &response_header(&header, message_id))?;
-                writer.set_code(code::REQUEST_ENTITY_TOO_LARGE);
-                // "The response SHOULD include a Size1 Option to indicate the maximum size of request entity the server is
-                // able and willing to handle" (§5.9.2.9): what the whole message can have. Where it does not fit, the code
-                // says enough.
-                let _ = writer.add_option_uint(option::SIZE1, size);
-                Some(writer.finish())
-            }
-            Ok((Header { kind, message_id, .. }, _)) => {
-                self.reject(Malformed::FormatError { kind, message_id }, buffer)
-            }
-            Err(malformed) => self.reject(malformed, buffer),
+    fn receive_truncated(&mut self, incoming: &[u8], outgoing: &mut [u8]) -> Option<Reply> {
+        let header = match Header::parse(incoming) {
+            Ok((header, _)) => header,
+            Err(malformed) => return self.reject(malformed, outgoing),
+        };
+        if !header.code.is_request() || !matches!(header.kind, Type::Confirmable | Type::NonConfirmable) {
+            return self.reject(format_error(&header), outgoing);
         }
+        count(&mut self.counters.refused);
+        let mut writer = Writer::new(outgoing, &self.response_header(&header))?;
+        writer.set_code(code::REQUEST_ENTITY_TOO_LARGE);
+        // "a 4.13 response to a request that does not employ Block1 is a hint for the client to try sending Block1, and a 4.13
+        // response with a smaller SZX in its Block1 Option [...] is a hint to try that smaller SZX" (RFC 7959 §2.9.3). Half of
+        // the buffer is for what is in front of the payload.
+        let block = Block::first(incoming.len() / 2);
+        let _ = writer.insert_uint(option::BLOCK1, block.value());
+        // "The response SHOULD include a Size1 Option to indicate the maximum size of request entity the server is able and
+        // willing to handle" (§5.9.2.9): in one message, or in blocks.
+        let longest = self.uploads.iter().map(Upload::capacity).fold(incoming.len(), usize::max);
+        let _ = writer.insert_uint(option::SIZE1, u32::try_from(longest).unwrap_or(u32::MAX));
+        Reply::new(writer.finish())
     }
 
     /// Rejects a message (§4.2, §4.3): a Confirmable one with a RST, any other by ignoring it. RFC 7252 allows a RST for a
     /// Non-confirmable one too, but nobody needs it.
-    fn reject(&mut self, malformed: Malformed, buffer: &mut [u8]) -> Option<usize> {
+    fn reject(&mut self, malformed: Malformed, outgoing: &mut [u8]) -> Option<Reply> {
         let Malformed::FormatError { kind: Type::Confirmable, message_id } = malformed else {
             count(&mut self.counters.ignored);
             return None;
@@ -197,25 +529,97 @@ impl<const EXCHANGES: usize, const REPLIES: usize> Responder<EXCHANGES, REPLIES>
         count(&mut self.counters.resets);
         crate::log::debug!("CoAP: message {} is answered with a RST", message_id);
         let reset = message::empty(Type::Reset, message_id);
-        buffer.get_mut(..reset.len())?.copy_from_slice(&reset);
-        Some(reset.len())
+        outgoing.get_mut(..reset.len())?.copy_from_slice(&reset);
+        Reply::new(reset.len())
+    }
+
+    /// The header of a response, yet without its code.
+    fn response_header(&mut self, request: &Header) -> Header {
+        let (kind, message_id) = match request.kind {
+            // A piggybacked response echoes the Message ID (§4.2).
+            Type::Confirmable => (Type::Acknowledgement, request.message_id),
+            // One to a Non-confirmable request has its own (§5.2.3).
+            _ => (Type::NonConfirmable, self.message_ids.take()),
+        };
+        Header { kind, code: Code::EMPTY, message_id, token: request.token }
     }
 }
 
-/// The header of a response, yet without its code.
-fn response_header(request: &Header, message_id: impl FnOnce() -> u16) -> Header {
-    let (kind, message_id) = match request.kind {
-        // A piggybacked response echoes the Message ID (§4.2).
-        Type::Confirmable => (Type::Acknowledgement, request.message_id),
-        // One to a Non-confirmable request has its own (§5.2.3).
-        _ => (Type::NonConfirmable, message_id()),
+/// What was made of a request.
+#[derive(Clone, Copy)]
+struct Answer {
+    response: Response,
+    /// Whether something was done that must not be done twice.
+    done: bool,
+    proves_address: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Response {
+    /// It stands in the writer.
+    Written,
+    /// It comes later.
+    Postponed,
+    /// The request has to come again.
+    Dropped,
+}
+
+impl Reply {
+    /// `None` without any byte.
+    fn new(len: usize) -> Option<Self> {
+        (len > 0).then_some(Self { len, proves_address: false })
+    }
+}
+
+/// Whether the session is over that this one spoke in.
+pub(super) fn is_gone(lookup: &impl PeerLookup, source: &Source) -> bool {
+    match source {
+        Source::Session { session, epoch } => {
+            lookup.session(*session).is_none_or(|peer| peer.epoch != *epoch)
+        }
+        Source::Addresses(_) => false,
+    }
+}
+
+/// The number of the resource at a path, if it can change.
+fn resource(changes: Option<&dyn Observable>, path: &RequestPath<'_>) -> Option<usize> {
+    changes?.paths().iter().position(|known| path.is(known))
+}
+
+/// What the blocks of one body have in common: the method, and the options that are part of the cache key (RFC 7959 §2.5,
+/// RFC 9175 §3.3).
+fn body_key(key: &ServerKey, request: &Message<'_>) -> u64 {
+    let mut hasher = key.build_hasher();
+    request.header().code.hash(&mut hasher);
+    for option in request.option_iter().filter(|option| !is_no_cache_key(option.number())) {
+        (option.number(), option.value()).hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+/// Answers a block that is not the last one of a body that is whole.
+fn say_why(writer: &mut Writer<'_>, assembled: &Assembled<'_>, block: Block) {
+    let (code, diagnostic) = match assembled {
+        Assembled::Complete(_) | Assembled::Continue => (code::CONTINUE, ""),
+        Assembled::Incomplete => (code::REQUEST_ENTITY_INCOMPLETE, "send all blocks, from the first one on"),
+        Assembled::BadLength => (code::BAD_REQUEST, "the block is not as long as it says"),
+        Assembled::TooLarge(_) => (code::REQUEST_ENTITY_TOO_LARGE, ""),
+        Assembled::Busy => (code::SERVICE_UNAVAILABLE, "others are uploading"),
     };
-    Header { kind, code: Code::EMPTY, message_id, token: request.token }
+    writer.set_code(code);
+    match assembled {
+        Assembled::Continue => {
+            let _ = writer.insert_uint(option::BLOCK1, block.value());
+        }
+        Assembled::TooLarge(longest) => {
+            let _ = writer.insert_uint(option::SIZE1, u32::try_from(*longest).unwrap_or(u32::MAX));
+        }
+        _ => writer.diagnostic([diagnostic, ""]),
+    }
 }
 
 /// Answers a request that no handler gets to see, with a diagnostic payload (§5.4.1, §5.5.2).
-fn refuse(buffer: &mut [u8], response: &Header, refusal: Refusal) -> Option<usize> {
-    let mut writer = Writer::new(buffer, response)?;
+fn refuse(writer: &mut Writer<'_>, refusal: Refusal) {
     let (code, number) = match refusal {
         Refusal::BadRequest(number) => (code::BAD_REQUEST, Some(number)),
         Refusal::Proxying => (code::PROXYING_NOT_SUPPORTED, None),
@@ -226,7 +630,10 @@ fn refuse(buffer: &mut [u8], response: &Header, refusal: Refusal) -> Option<usiz
         let mut digits = [0; 5];
         writer.diagnostic(["not understood: option ", decimal(number, &mut digits)]);
     }
-    Some(writer.finish())
+}
+
+fn format_error(header: &Header) -> Malformed {
+    Malformed::FormatError { kind: header.kind, message_id: header.message_id }
 }
 
 /// `number` in decimal, without the weight of `core::fmt`.
@@ -241,16 +648,6 @@ fn decimal(mut number: u16, digits: &mut [u8; 5]) -> &str {
         }
     }
     digits.get(start..).and_then(|digits| core::str::from_utf8(digits).ok()).unwrap_or_default()
-}
-
-/// Renders a handler's error. An error in that is rendered as well; one more, and there is nothing to render.
-fn render(writer: &mut Writer<'_>, error: impl RenderableOnMinimal) -> bool {
-    writer.reset();
-    let Err(second) = error.render(writer) else {
-        return true;
-    };
-    writer.reset();
-    second.render(writer).is_ok()
 }
 
 /// Counts up, and stops at the end.

@@ -225,8 +225,8 @@ impl<U: UdpClientStack, const H: usize, const S: usize, const N: usize> PeerLook
         self.endpoint()?.max_payload(session, N)
     }
 
-    fn is_address_proven(&self, session: SessionId) -> bool {
-        self.endpoint().is_none_or(|endpoint| endpoint.is_address_proven(session))
+    fn unproven_address(&self, session: SessionId) -> Option<SocketAddr> {
+        self.endpoint()?.unproven_path(session).map(|path| path.remote)
     }
 
     fn prove_address(&mut self, session: SessionId) {

@@ -74,7 +74,7 @@ impl Handler for Counting {
 fn the_reference_resources() {
     let mut board = SimulatedBoard::default();
     let replies = serve(
-        &mut resources(&mut board),
+        &mut resources(&mut board, |_| ()),
         &[
             b"\x41\x01\x00\x01t\xb3led",
             b"\x41\x03\x00\x02t\xb3led\xff1",
@@ -112,8 +112,10 @@ fn the_reference_resources() {
 
 #[test]
 fn well_known_core() {
-    let replies =
-        serve(&mut resources(SimulatedBoard::default()), &[b"\x40\x01\x00\x01\xbb.well-known\x04core"]);
+    let replies = serve(
+        &mut resources(SimulatedBoard::default(), |_| ()),
+        &[b"\x40\x01\x00\x01\xbb.well-known\x04core"],
+    );
     let reply = Message::parse(&replies[0]).unwrap();
     assert_eq!(reply.code(), code::CONTENT);
     let links = core::str::from_utf8(reply.payload()).unwrap();
@@ -359,8 +361,10 @@ fn options_that_are_understood() {
         assert_eq!(replies, [[&b"\x60\x45\x00\x01"[..], options, b"\xff1"].concat()]);
     }
     // No handler needs to know Uri-Port.
-    let replies =
-        serve(&mut resources(SimulatedBoard::default()), &[b"\x40\x01\x00\x01\x34host\x42\x16\x33\x43led"]);
+    let replies = serve(
+        &mut resources(SimulatedBoard::default(), |_| ()),
+        &[b"\x40\x01\x00\x01\x34host\x42\x16\x33\x43led"],
+    );
     assert_eq!(replies, [b"\x60\x45\x00\x01\xc0\xff0"]);
 }
 
@@ -584,7 +588,7 @@ fn noise() {
         b"\x40\x01\x00\x01\xe1\x00\x01\x0d\x0d\x00",
     ];
     let mut board = SimulatedBoard::default();
-    let mut handler = HandlerBuilder::at(resources(&mut board), &["short"], SimpleRendered("short"));
+    let mut handler = HandlerBuilder::at(resources(&mut board, |_| ()), &["short"], SimpleRendered("short"));
     let world = World::default();
     let mut script = Script::new(&world);
     for i in 0..200_000_u64 {

@@ -117,6 +117,12 @@ impl Methods {
         Self(self.0 | other.0)
     }
 
+    /// Those that are in both.
+    #[must_use]
+    pub const fn only(self, those: Self) -> Self {
+        Self(self.0 & those.0)
+    }
+
     /// Whether a method is among them.
     pub const fn has(self, method: Code) -> bool {
         self.0 & Self::of(method.byte()).0 != 0

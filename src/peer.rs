@@ -99,3 +99,18 @@ pub trait SessionUdp: embedded_nal_async::UnconnectedUdp + PeerLookup {
     #[allow(async_fn_in_trait, reason = "microcontroller executors do not move futures between threads")]
     async fn send_in(&mut self, session: SessionId, data: &[u8]) -> Result<(), Self::Error>;
 }
+
+/// A stack whose bound sockets send to sessions, and not to whoever is at an address now.
+#[cfg(feature = "embedded-nal")]
+pub trait SessionStack: embedded_nal::UdpFullStack<UdpSocket: PeerLookup> {
+    /// Seals and sends `data` in this session, to wherever its peer is.
+    ///
+    /// # Errors
+    /// [`WouldBlock`](nb::Error::WouldBlock) while the stack has no room for it. Any other error concerns this datagram alone.
+    fn send_in(
+        &mut self,
+        socket: &mut Self::UdpSocket,
+        session: SessionId,
+        data: &[u8],
+    ) -> nb::Result<(), Self::Error>;
+}

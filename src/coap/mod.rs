@@ -71,6 +71,7 @@ mod render;
 mod reply;
 mod responder;
 mod retransmission;
+mod settings;
 mod share;
 mod source;
 mod upload;
@@ -80,6 +81,8 @@ mod writer;
 // And what has a socket.
 mod client;
 mod plain;
+#[cfg(feature = "embedded-nal")]
+mod polled;
 mod server;
 
 pub use changes::{Changes, Observable};
@@ -92,6 +95,8 @@ pub use observers::ObserveParameters;
 pub use parameters::TransmissionParameters;
 pub use plain::PlainUdp;
 pub use policy::{Access, Methods, Policy, RequestPath, Rule};
+#[cfg(feature = "embedded-nal")]
+pub use polled::PolledServer;
 pub use reply::Reply;
 pub use responder::Counters;
 pub use server::Server;

@@ -22,6 +22,7 @@ use super::source::{ServerKey, Source};
 use super::upload::{Assembled, Part, Upload, assemble};
 use super::writer::Writer;
 use super::{Code, ForPeer, Malformed, Message, ObserveParameters, TransmissionParameters};
+use crate::path::Path;
 use crate::{Instant, Peer, PeerLookup};
 
 /// What handlers do not see of a request, beside the blocks that the server deals with: a server is not asked by another port
@@ -75,6 +76,20 @@ pub(super) struct Reception<'a> {
     pub(super) now: Instant,
 }
 
+impl<'a> Reception<'a> {
+    /// Of a datagram that has just come by `path`.
+    pub(super) fn new(lookup: &'a impl PeerLookup, path: Path, now: Instant) -> Self {
+        let peer = lookup.peer(path.local, path.remote);
+        let source = Source::new(peer, path);
+        Self { source, peer, link: Link::to(lookup, &source), now }
+    }
+
+    /// Whom an Echo option is for.
+    pub(super) fn audience(&self) -> Audience {
+        Audience { source: self.source, address: self.link.unproven }
+    }
+}
+
 /// What is known of the way to a peer.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Link {
@@ -123,6 +138,14 @@ pub(super) struct Responder<'s, const EXCHANGES: usize, const REPLIES: usize, co
 impl<'s, const EXCHANGES: usize, const REPLIES: usize, const OBSERVERS: usize>
     Responder<'s, EXCHANGES, REPLIES, OBSERVERS>
 {
+    /// Sizes that cannot work are found when a program is compiled.
+    pub(super) const fn check_sizes(size: usize) {
+        // Handlers of `coap-handler-implementations` (0.6) panic where they have less than 41 bytes to write to.
+        assert!(size >= 128, "SIZE: a handler needs room to write to");
+        assert!(size <= 65_535, "SIZE: no datagram is longer");
+        assert!(EXCHANGES >= 1, "EXCHANGES: duplicates cannot be recognised without memory");
+    }
+
     pub(super) fn new() -> Self {
         Self {
             parameters: TransmissionParameters::RFC_7252,
@@ -154,6 +177,25 @@ impl<'s, const EXCHANGES: usize, const REPLIES: usize, const OBSERVERS: usize>
     /// Takes the datagram that is in `incoming`, of `len` bytes, and leaves the reply in `outgoing`, if there is one. `len` is
     /// more than the buffer has when the datagram was cut off.
     pub(super) fn receive<P: ForPeer>(
+        &mut self,
+        (incoming, len): (&[u8], usize),
+        outgoing: &mut [u8],
+        reception: &Reception<'_>,
+        lookup: &impl PeerLookup,
+        handlers: &mut P,
+    ) -> Option<Reply> {
+        let reply = self.reply((incoming, len), outgoing, reception, lookup, handlers)?;
+        // A response never leaves the session that asked for it (§9.1.2), not even for its successor at this address; and the
+        // handler may have ended it.
+        if is_gone(lookup, &reception.source) {
+            count(&mut self.counters.orphaned);
+            crate::log::debug!("CoAP: the session that asked is gone, its reply is dropped");
+            return None;
+        }
+        Some(reply)
+    }
+
+    fn reply<P: ForPeer>(
         &mut self,
         (incoming, len): (&[u8], usize),
         outgoing: &mut [u8],
@@ -270,7 +312,7 @@ impl<'s, const EXCHANGES: usize, const REPLIES: usize, const OBSERVERS: usize>
     ) -> Answer {
         let Reception { source, peer, link, now } = *reception;
         let header = request.header();
-        let audience = Audience { source, address: link.unproven };
+        let audience = reception.audience();
         let echo = request.option_iter().find(|option| option.number() == option::ECHO);
         let echo_age = echo.and_then(|echo| self.key.echo_age(&audience, echo.bytes(), now));
         // Whoever repeats what was said to nobody else, and only there, receives there (RFC 9175 §2.4).
@@ -572,7 +614,7 @@ impl Reply {
 }
 
 /// Whether the session is over that this one spoke in.
-pub(super) fn is_gone(lookup: &impl PeerLookup, source: &Source) -> bool {
+fn is_gone(lookup: &impl PeerLookup, source: &Source) -> bool {
     match source {
         Source::Session { session, epoch } => {
             lookup.session(*session).is_none_or(|peer| peer.epoch != *epoch)

@@ -9,10 +9,10 @@ use embassy_futures::select::{Either3, select3};
 use rand_core::TryCryptoRng;
 
 use super::changes::Observable;
-use super::echo::Audience;
 use super::handler::ForEveryone;
 use super::policy::Policy;
-use super::responder::{Link, Reception, Responder, count, is_gone};
+use super::responder::{Reception, Responder, count};
+use super::settings::settings;
 use super::source::Source;
 use super::upload::Upload;
 use super::{Counters, Error, ForPeer, ObserveParameters, TransmissionParameters};
@@ -111,93 +111,11 @@ where
 {
     /// A server on `socket` with sizes of your choice. Sizes that cannot work do not compile.
     pub fn with_sizes(socket: &'s mut S, timer: T, rng: R) -> Self {
-        const {
-            // Handlers of `coap-handler-implementations` (0.6) panic where they have less than 41 bytes to write to.
-            assert!(SIZE >= 128, "SIZE: a handler needs room to write to");
-            assert!(SIZE <= 65_535, "SIZE: no datagram is longer");
-            assert!(EXCHANGES >= 1, "EXCHANGES: duplicates cannot be recognised without memory");
-        }
+        const { Responder::<EXCHANGES, REPLIES, OBSERVERS>::check_sizes(SIZE) }
         Self { socket, timer, rng, incoming: [0; SIZE], outgoing: [0; SIZE], responder: Responder::new() }
     }
 
-    /// Sets the transmission parameters, which tell how long requests are remembered and how patiently messages are sent again
-    /// (§4.8).
-    #[must_use]
-    pub fn with_parameters(mut self, parameters: TransmissionParameters) -> Self {
-        self.responder.parameters = parameters;
-        self
-    }
-
-    /// Lets the resources in this list be observed (RFC 7641), and has the server send its handler's new responses whenever one
-    /// of them [changes](super::Changes::notify).
-    ///
-    /// An observer is forgotten when it says so, when it rejects a notification or does not acknowledge one, when its session
-    /// ends, and when the handler's response is an error, which is the last it gets. Requests of more than 64 bytes of
-    /// options are answered but not observed; so are those that there is no room for.
-    #[must_use]
-    pub fn with_changes(mut self, changes: &'s dyn Observable) -> Self {
-        self.responder.changes = Some(changes);
-        self
-    }
-
-    /// Sets how observers are notified.
-    #[must_use]
-    pub fn with_observe_parameters(mut self, parameters: ObserveParameters) -> Self {
-        self.responder.set_observe_parameters(parameters);
-        self
-    }
-
-    /// Takes request bodies in blocks (RFC 7959 §2.5), as many at once as there are [`Upload`]s, and as long as those are.
-    ///
-    /// ```
-    /// use dtls_psk::{SessionUdp, Timer, coap};
-    ///
-    /// async fn serve(
-    ///     socket: &mut impl SessionUdp,
-    ///     timer: impl Timer,
-    ///     rng: impl rand_core::TryCryptoRng,
-    ///     resources: &mut impl coap_handler::Handler,
-    /// ) {
-    ///     let (mut firmware, mut settings) = ([0; 65_536], [0; 4_096]);
-    ///     let mut uploads = [coap::Upload::new(&mut firmware), coap::Upload::new(&mut settings)];
-    ///     coap::Server::new(socket, timer, rng).with_uploads(&mut uploads).run(resources).await;
-    /// }
-    /// ```
-    ///
-    /// A handler that writes to flash block by block takes the option by itself: see [`understand`](Self::understand).
-    #[must_use]
-    pub fn with_uploads(mut self, uploads: &'s mut [Upload<'s>]) -> Self {
-        self.responder.uploads = uploads;
-        self
-    }
-
-    /// Asks `policy` about each request before a handler sees it. What it does not grant is denied, by 4.03.
-    #[must_use]
-    pub fn with_policy(mut self, policy: &'s dyn Policy) -> Self {
-        self.responder.policy = Some(policy);
-        self
-    }
-
-    /// Lets critical options reach the handler that RFC 7252 does not define, because it understands them.
-    ///
-    /// Requests with others are answered 4.02 (Confirmable) or ignored (Non-confirmable), as §5.4.1 wants it. With Block1 (27) in
-    /// the list, the handler sees each block of a body by itself, and answers with a Block1 option of its own. Block2,
-    /// Proxy-Uri and Proxy-Scheme stay guarded whatever is in the list.
-    #[must_use]
-    pub fn understand(mut self, options: &'static [u16]) -> Self {
-        self.responder.known_options = options;
-        self
-    }
-
-    /// What the server has seen so far.
-    pub fn counters(&self) -> Counters {
-        self.responder.counters
-    }
-
-    /// How many requests are to be answered later: observations, and separate responses.
-    pub fn observers(&self) -> usize {
-        self.responder.observers()
-    }
+    settings!();
 
     /// Serves everyone with the same handler until the socket fails to receive, or the random number generator fails in
     /// the beginning. Returns the failure.
@@ -230,31 +148,21 @@ where
             count(&mut self.responder.counters.ignored);
             return Ok(());
         }
-        let peer = self.socket.peer(path.local, path.remote);
-        let source = Source::new(peer, path);
-        let link = Link::to(self.socket, &source);
-        let now = self.timer.now();
-        let reception = Reception { source, peer, link, now };
+        let reception = Reception::new(&*self.socket, path, self.timer.now());
         let datagram = (&self.incoming[..], len);
         let reply = self.responder.receive(datagram, &mut self.outgoing, &reception, self.socket, handlers);
+        let (audience, now) = (reception.audience(), reception.now);
         let Some(reply) = reply else { return Ok(()) };
-        if let (Some(session), true) = (source.session(), reply.proves_address) {
+        if let (Some(session), true) = (audience.source.session(), reply.proves_address) {
             self.socket.prove_address(session);
         }
-        // A response never leaves the session that asked for it (§9.1.2), not even for its successor at this address.
-        if is_gone(self.socket, &source) {
-            count(&mut self.responder.counters.orphaned);
-            crate::log::debug!("CoAP: the session that asked is gone, its reply is dropped");
+        if self.send(&audience.source, reply.len).await {
             return Ok(());
         }
-        if self.send(&source, reply.len).await {
-            return Ok(());
-        }
-        let audience = Audience { source, address: link.unproven };
         let request = self.incoming.get(..len).unwrap_or_default();
         let demand = self.responder.demand_reachability(request, &mut self.outgoing, &audience, now);
         if let Some(len) = demand {
-            self.send(&source, len).await;
+            self.send(&audience.source, len).await;
         }
         Ok(())
     }

@@ -38,6 +38,12 @@ pub fn server(key: (&str, &str)) -> (Peer, SocketAddr) {
 /// Runs a client to its end.
 #[track_caller]
 pub fn ask(server: SocketAddr, path: &str, key: (&str, &str), arguments: &[&str]) -> Ended {
+    let (peer, _keys) = start(server, path, key, arguments);
+    peer.wait()
+}
+
+/// Starts a client, and returns the file with its keys as well.
+pub fn start(server: SocketAddr, path: &str, key: (&str, &str), arguments: &[&str]) -> (Peer, Scratch) {
     let keys = format!(
         r#"{{"coaps://*": {{"dtls": {{"client-identity": {{"ascii": "{}"}}, "psk": {{"ascii": "{}"}}}}}}}}"#,
         key.0, key.1
@@ -45,7 +51,7 @@ pub fn ask(server: SocketAddr, path: &str, key: (&str, &str), arguments: &[&str]
     let keys = Scratch::with("keys.json", keys);
     let mut command = program("aiocoap-client");
     command.args(["--credentials", keys.path()]).args(arguments);
-    Peer::spawn(command.arg(format!("coaps://{server}{path}"))).wait()
+    (Peer::spawn(command.arg(format!("coaps://{server}{path}"))), keys)
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use coap_handler::Handler;
 use coap_handler_implementations::{HandlerBuilder, ReportingHandlerBuilder, SimpleRendered, new_dispatcher};
 use coap_message::{Code, MinimalWritableMessage, MutableWritableMessage, ReadableMessage};
-use dtls_psk::coap::Server;
+use dtls_psk::coap::{Changes, Server};
 
 #[path = "support/coap_peer.rs"]
 mod peer;
@@ -307,5 +307,34 @@ fn handlers_that_make_blocks_do_not_panic() {
                 }
             }
         }
+    }
+}
+
+/// A registration says how long the blocks are that notifications have at most (RFC 7959 §2.6). The rest is fetched by GET
+/// (figure 12).
+#[test]
+fn notifications_of_long_representations() {
+    let (time, wire) = (Time::default(), Wire::default());
+    let mut port = Port(&wire);
+    let changes = Changes::local(["/status"]);
+    let server = Server::new(&mut port, &time, Repeatable(1)).with_changes(&changes);
+    let mut bench = Bench { wire: &wire, server, id: 0 };
+    let mut body = body(300);
+    let register = Coap::request(CON, GET, 0, "/status").with(OBSERVE, []).with(BLOCK2, block(0, false, 128));
+    let reply = bench.ask(&mut constant(body.clone()), register);
+    assert_eq!(reply.block(BLOCK2), Some((0, true, 128)));
+    assert!(reply.option(OBSERVE).is_some());
+    body.reverse();
+    changes.notify("/status");
+    drive(bench.server.run(&mut constant(body.clone())));
+    let notification = wire.take_one();
+    assert_eq!(notification.block(BLOCK2), Some((0, true, 128)));
+    assert!(notification.uint(OBSERVE) > reply.uint(OBSERVE));
+    assert_ne!(notification.option(ETAG), reply.option(ETAG));
+    assert_eq!(notification.payload, body[..128]);
+    for number in 1..3 {
+        let rest = bench.get(&mut constant(body.clone()), "/status", Some((number, 128)));
+        assert_eq!((rest.option(ETAG), rest.option(OBSERVE)), (notification.option(ETAG), None));
+        assert_eq!(rest.payload, body[128 * number as usize..300.min(128 * number as usize + 128)]);
     }
 }

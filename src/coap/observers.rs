@@ -3,6 +3,10 @@
 
 use core::time::Duration;
 
+use coap_message::MessageOption as _;
+use coap_numbers::option;
+
+use super::block::Block;
 use super::message::{Header, Message, Type};
 use super::retransmission::{Due, Retransmission};
 use super::share::admits;
@@ -71,6 +75,13 @@ impl Asked {
         let header = Header { kind: Type::NonConfirmable, code: self.code, message_id: 0, token: self.token };
         let rest = self.bytes.as_bytes().split_at_checked(self.options.into()).unwrap_or_default();
         Message::from_rest(header, rest)
+    }
+
+    /// The block that the request wants. Blocks of notifications are no longer than those that the registration asked for
+    /// (RFC 7959 §2.6).
+    pub(super) fn block2(&self) -> Option<Block> {
+        let option = self.message().option_iter().find(|option| option.number() == option::BLOCK2)?;
+        Block::parse(&option).ok()
     }
 }
 

@@ -382,7 +382,9 @@ impl<'s, const EXCHANGES: usize, const REPLIES: usize, const OBSERVERS: usize>
         };
 
         count(&mut self.counters.requests);
-        let register = is_safe && instructions.observe == Some(Observe::Register);
+        // An observation is always of a whole resource (RFC 7959 §2.6).
+        let is_whole = instructions.block2.is_none_or(|block| block.number == 0);
+        let register = is_safe && is_whole && instructions.observe == Some(Observe::Register);
         let added = if register { OBSERVE_LEN } else { 0 }
             + if instructions.block1.is_some() { BLOCK1_LEN } else { 0 }
             + if link.unproven.is_some() { ECHO_LEN + 3 } else { 0 };
@@ -502,7 +504,7 @@ impl<'s, const EXCHANGES: usize, const REPLIES: usize, const OBSERVERS: usize>
                 Rendered::Response
             } else {
                 let limit = Link::to(lookup, &source).limit(&writer).saturating_sub(OBSERVE_LEN);
-                render(handlers, &request, &Wanted { peer, block2: None, limit }, &mut writer)
+                render(handlers, &request, &Wanted { peer, block2: asked.block2(), limit }, &mut writer)
             };
             if rendered == Rendered::Postponed {
                 self.observers.postponed(send.at, now);

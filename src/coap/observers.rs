@@ -48,6 +48,9 @@ impl Default for ObserveParameters {
 
 /// How far apart Non-confirmable notifications are while the round-trip time to an observer is not known (RFC 7641 §4.5.1).
 const UNKNOWN_RTT: Duration = Duration::from_secs(3);
+/// The shortest round-trip time there is, for clocks that do not see it. Whoever is notified of changes that notifications cause
+/// leaves the server some time for others.
+const SHORTEST_RTT: Duration = Duration::from_millis(1);
 
 /// The request that is answered.
 #[derive(Clone, Copy)]
@@ -217,9 +220,15 @@ impl<const N: usize> Observers<N> {
             let place = self.observers.iter().position(Option::is_none)?;
             admits(N, free, held).then_some(place)
         });
+        let rtt = self.of(&source).find_map(|observer| observer.rtt);
         let Some(place) = place.and_then(|at| self.observers.get_mut(at)) else {
             return false;
         };
+        // Its client may never see the response to this request, as to a copy of an old one. So what it has yet to confirm
+        // stays so.
+        let before = place.as_ref();
+        let unconfirmed = before.is_some_and(|before| before.changed || before.unconfirmed);
+        let not_before = before.map_or(now, |before| before.not_before);
         *place = Some(Observer {
             source,
             asked,
@@ -229,9 +238,9 @@ impl<const N: usize> Observers<N> {
             message_id: 0,
             outstanding: None,
             confirmed: now,
-            unconfirmed: false,
-            not_before: now,
-            rtt: None,
+            unconfirmed,
+            not_before,
+            rtt,
         });
         true
     }
@@ -270,13 +279,16 @@ impl<const N: usize> Observers<N> {
         let Some(at) = self.find(source, message_id) else { return Known::Nobody };
         let Some(Some(observer)) = self.observers.get_mut(at) else { return Known::Nobody };
         let Some(retransmission) = observer.outstanding.take() else { return Known::Nobody };
-        if let Some(sent) = retransmission.sent_once_at() {
-            observer.rtt = Some(now.saturating_since(sent));
-        }
         observer.confirmed = now;
         observer.unconfirmed = false;
         observer.not_before = now;
-        if let Answers::Once { .. } = observer.answers {
+        let is_last = matches!(observer.answers, Answers::Once { .. });
+        if let Some(sent) = retransmission.sent_once_at() {
+            let rtt = now.saturating_since(sent).max(SHORTEST_RTT);
+            let of_source = self.observers.iter_mut().flatten().filter(|observer| observer.source == *source);
+            of_source.for_each(|observer| observer.rtt = Some(rtt));
+        }
+        if is_last {
             self.remove(at);
             return Known::Gone;
         }
@@ -296,15 +308,28 @@ impl<const N: usize> Observers<N> {
 
     /// When to call [`poll`](Self::poll) at the latest.
     pub(super) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
-        let parameters = &self.parameters;
-        let waits = |observer: &&Observer| observer.outstanding.is_some() || !self.is_busy(&observer.source);
-        self.observers.iter().flatten().filter(waits).map(|observer| observer.due_at(parameters, now)).min()
+        self.observers.iter().flatten().filter_map(|observer| self.due_at(observer, now)).min()
     }
 
-    /// Whether a Confirmable message to this one is outstanding: "servers MUST strictly limit the number of simultaneous
-    /// outstanding notifications/responses that they transmit to a given client to NSTART" (RFC 7641 §4.5.1), which is 1.
-    fn is_busy(&self, source: &Source) -> bool {
-        self.observers.iter().flatten().any(|it| it.outstanding.is_some() && it.source == *source)
+    /// Those of the same source.
+    fn of(&self, source: &Source) -> impl Iterator<Item = &Observer> {
+        self.observers.iter().flatten().filter(move |observer| observer.source == *source)
+    }
+
+    /// When something is due for an observer, if nothing else happens; `None` while it has to wait for another message to be
+    /// acknowledged.
+    ///
+    /// "servers MUST strictly limit the number of simultaneous outstanding notifications/responses that they transmit to a given
+    /// client to NSTART" (RFC 7641 §4.5.1), which is 1, "either a confirmable message for which an acknowledgement has not yet
+    /// been received [...] or a non-confirmable message for which the waiting time [...] has not yet elapsed".
+    fn due_at(&self, observer: &Observer, now: Instant) -> Option<Instant> {
+        let due_at = observer.due_at(&self.parameters, now);
+        if observer.outstanding.is_some() {
+            return Some(due_at);
+        }
+        self.of(&observer.source).try_fold(due_at, |due_at, other| {
+            other.outstanding.is_none().then(|| due_at.max(other.not_before))
+        })
     }
 
     /// What is to be sent next; `Err` tells of an observer that answers no more, or a request that nothing came of.
@@ -316,11 +341,7 @@ impl<const N: usize> Observers<N> {
         for step in 0..N {
             let at = (self.next + step) % N;
             let Some(observer) = self.get(at) else { continue };
-            if observer.due_at(&self.parameters, now) > now {
-                continue;
-            }
-            let is_blocked = observer.outstanding.is_none() && self.is_busy(&observer.source);
-            if is_blocked {
+            if self.due_at(observer, now).is_none_or(|at| at > now) {
                 continue;
             }
             let parameters = self.parameters;

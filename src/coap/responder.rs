@@ -363,7 +363,6 @@ impl<'s, const EXCHANGES: usize, const REPLIES: usize, const OBSERVERS: usize>
             return Answer { response: Response::Dropped, ..not_done };
         }
 
-        let asked = Asked::new(request);
         let request = request.without(self.hidden());
         let request = match instructions.block1 {
             None => request,
@@ -382,6 +381,8 @@ impl<'s, const EXCHANGES: usize, const REPLIES: usize, const OBSERVERS: usize>
         };
 
         count(&mut self.counters.requests);
+        // With the whole body, if it came in blocks.
+        let asked = Asked::new(&request);
         // An observation is always of a whole resource (RFC 7959 §2.6).
         let is_whole = instructions.block2.is_none_or(|block| block.number == 0);
         let register = is_safe && is_whole && instructions.observe == Some(Observe::Register);
@@ -417,8 +418,9 @@ impl<'s, const EXCHANGES: usize, const REPLIES: usize, const OBSERVERS: usize>
         }
         if register && writer.code().is_success() && answer_later(&mut self.observers, Answers::Always) {
             let _ = writer.insert_uint(option::OBSERVE, self.observers.next_sequence());
-        }
-        if instructions.observe == Some(Observe::Deregister) {
+        } else if register || instructions.observe == Some(Observe::Deregister) {
+            // A response without an Observe option tells the client that it is not on the list (RFC 7641 §4.1), whether or
+            // not it was before.
             self.observers.cancel(&source, header.token);
         }
         if let Some(block) = instructions.block1 {

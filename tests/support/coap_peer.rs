@@ -212,6 +212,7 @@ impl Time {
     pub fn run_until(&self, end: u64, mut drive: impl FnMut()) {
         for round in 0.. {
             assert!(round < 100_000, "time stands still at {}", self.millis());
+            self.next.set(None);
             drive();
             match self.next.get() {
                 Some(next) if next <= end => self.set(next.max(self.millis())),
@@ -263,6 +264,7 @@ pub struct Session {
     pub at: SocketAddr,
     pub max_payload: Option<usize>,
     pub unproven: Option<SocketAddr>,
+    pub is_over: Cell<bool>,
 }
 
 /// What a server's socket is connected to.
@@ -343,13 +345,14 @@ impl UnconnectedUdp for Port<'_> {
 
 impl Port<'_> {
     fn find(&self, session: SessionId) -> Option<&Session> {
-        self.0.sessions.iter().find(|known| known.id == session)
+        self.0.sessions.iter().find(|known| known.id == session && !known.is_over.get())
     }
 }
 
 impl PeerLookup for Port<'_> {
     fn peer(&self, _: SocketAddr, remote: SocketAddr) -> Option<Peer<'_>> {
-        let session = self.0.sessions.iter().find(|session| session.at == remote)?;
+        let session =
+            self.0.sessions.iter().find(|session| session.at == remote && !session.is_over.get())?;
         Some(Peer {
             identity: &session.identity,
             session: session.id,
@@ -411,6 +414,7 @@ pub fn session(n: u8) -> Session {
         at: client(n),
         max_payload: None,
         unproven: None,
+        is_over: Cell::new(false),
     }
 }
 

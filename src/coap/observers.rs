@@ -74,6 +74,10 @@ impl Asked {
         Some(Self { code, token, options: u8::try_from(options.len()).ok()?, bytes })
     }
 
+    pub(super) const fn code(&self) -> Code {
+        self.code
+    }
+
     pub(super) fn message(&self) -> Message<'_> {
         let header = Header { kind: Type::NonConfirmable, code: self.code, message_id: 0, token: self.token };
         let rest = self.bytes.as_bytes().split_at_checked(self.options.into()).unwrap_or_default();
@@ -107,7 +111,7 @@ pub(super) struct Observer {
     /// Whether there is something new to tell.
     changed: bool,
     /// Of the last message that was sent for it.
-    message_id: u16,
+    pub(super) message_id: u16,
     outstanding: Option<Retransmission>,
     /// When the observer last showed that it is there.
     confirmed: Instant,
@@ -121,6 +125,11 @@ pub(super) struct Observer {
 impl Observer {
     pub(super) const fn answers(&self) -> Answers {
         self.answers
+    }
+
+    /// Whether what is due is a message that was sent before.
+    pub(super) const fn is_outstanding(&self) -> bool {
+        self.outstanding.is_some()
     }
 
     /// When it has to confirm a notification.

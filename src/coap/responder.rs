@@ -491,6 +491,26 @@ impl<'s, const EXCHANGES: usize, const REPLIES: usize, const OBSERVERS: usize>
                 count(&mut self.counters.lost_observers);
                 continue;
             }
+            let is_once = matches!(answers, Answers::Once { .. });
+            if is_once && observer.is_outstanding() {
+                let message_id = observer.message_id;
+                match self.seen.get(self.response_key(&source, message_id), now) {
+                    Seen::Answered(response) => {
+                        let len = response.len();
+                        outgoing.get_mut(..len)?.copy_from_slice(response);
+                        self.observers.sent(send, message_id, &self.parameters, 0, now);
+                        count(&mut self.counters.notifications);
+                        return Some((len, source));
+                    }
+                    _ if !is_safe(asked.code()) => {
+                        crate::log::debug!("CoAP: response {} is forgotten, and not made again", message_id);
+                        self.observers.remove(send.at);
+                        count(&mut self.counters.lost_observers);
+                        continue;
+                    }
+                    _ => {}
+                }
+            }
             let message_id = self.message_ids.take();
             let kind = if send.confirmable { Type::Confirmable } else { Type::NonConfirmable };
             let request = asked.message().without(self.hidden());
@@ -525,9 +545,25 @@ impl<'s, const EXCHANGES: usize, const REPLIES: usize, const OBSERVERS: usize>
             let random = rng.try_next_u32().unwrap_or_default();
             self.observers.sent(send, message_id, &self.parameters, random, now);
             count(&mut self.counters.notifications);
-            return Some((writer.finish(), source));
+            let len = writer.finish();
+            if is_once && send.confirmable {
+                // For when it is lost: what was done for it is not done again.
+                let key = self.response_key(&source, message_id);
+                let until = now + self.parameters.max_transmit_wait();
+                let kind = if is_safe(method) { Kind::Repeatable } else { Kind::Once { young_until: until } };
+                self.seen.insert(key, kind, outgoing.get(..len).unwrap_or_default(), until, now);
+            }
+            return Some((len, source));
         }
         None
+    }
+
+    /// What a separate response is remembered by.
+    fn response_key(&self, source: &Source, message_id: u16) -> MessageKey {
+        MessageKey {
+            message: self.key.tag((source, message_id, "separate response")),
+            source: self.key.tag(source),
+        }
     }
 
     /// When to call [`poll_transmit`](Self::poll_transmit) at the latest, if no resource changes before.

@@ -271,7 +271,7 @@ impl<'s, const EXCHANGES: usize, const REPLIES: usize, const OBSERVERS: usize>
         let confirmable = header.kind == Type::Confirmable;
         let response = self.response_header(&header);
         let mut writer = Writer::new(outgoing, &response)?;
-        let answer = self.answer(request, key.source, &mut writer, reception, lookup, handlers);
+        let answer = self.answer(request, key, &mut writer, reception, lookup, handlers);
         let len = match answer.response {
             Response::Dropped => return None,
             // Nothing but the acknowledgement, for now.
@@ -304,7 +304,7 @@ impl<'s, const EXCHANGES: usize, const REPLIES: usize, const OBSERVERS: usize>
     fn answer<P: ForPeer>(
         &mut self,
         request: &Message<'_>,
-        source_key: u64,
+        message_key: MessageKey,
         writer: &mut Writer<'_>,
         reception: &Reception<'_>,
         lookup: &impl PeerLookup,
@@ -354,7 +354,7 @@ impl<'s, const EXCHANGES: usize, const REPLIES: usize, const OBSERVERS: usize>
         }
         let is_last = instructions.block1.is_none_or(|block| !block.more);
         // Before anything is done: what could not be remembered would be done twice.
-        if !is_safe && is_last && !self.seen.has_room(source_key, now) {
+        if !is_safe && is_last && !self.seen.has_room(message_key.source, now) {
             count(&mut self.counters.overloaded);
             crate::log::debug!(
                 "CoAP: request {} has to wait, as too many others may come again",
@@ -369,7 +369,8 @@ impl<'s, const EXCHANGES: usize, const REPLIES: usize, const OBSERVERS: usize>
             Some(block) => {
                 let size = instructions.size1.map(|size| usize::try_from(size).unwrap_or(usize::MAX));
                 let key = body_key(&self.key, &request);
-                let part = Part { source, key, block, payload: request.payload_bytes(), size };
+                let (message, payload) = (message_key.message, request.payload_bytes());
+                let part = Part { source, key, message, block, payload, size };
                 match assemble(self.uploads, &part, self.parameters.exchange_lifetime(), now) {
                     Assembled::Complete(body) => request.with_payload(body),
                     incomplete => {

@@ -236,7 +236,6 @@ impl Clock for Time {
 
 impl Timer for Time {
     async fn sleep_until(&self, at: Instant) {
-        self.next.set(None);
         poll_fn(|_| {
             if self.now() >= at {
                 return Poll::Ready(());

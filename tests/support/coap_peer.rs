@@ -222,6 +222,11 @@ impl Time {
         }
     }
 
+    /// Forgets who wants to be driven when.
+    pub fn reset(&self) {
+        self.next.set(None);
+    }
+
     /// When whoever was driven last wants to be driven again.
     pub fn next(&self) -> Option<u64> {
         self.next.get()

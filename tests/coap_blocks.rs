@@ -18,7 +18,7 @@ const CONTENT: u8 = 0x45;
 
 /// Bytes no two blocks of which are alike.
 fn body(len: usize) -> Vec<u8> {
-    (0..len).map(|at| (at ^ (at >> 4) * 7 ^ (at >> 11) * 13) as u8).collect()
+    (0..len).map(|at| (at ^ ((at >> 4) * 7) ^ ((at >> 11) * 13)) as u8).collect()
 }
 
 /// A client's end, a server, and the number of the next request.

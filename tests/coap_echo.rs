@@ -1,5 +1,5 @@
 //! The Echo option (RFC 9175): requests that are fresh, and clients that receive where they are.
-#![cfg(all(feature = "coap", feature = "dtls12"))]
+#![cfg(all(feature = "coap", feature = "dtls12", feature = "connection-id"))]
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;

@@ -95,12 +95,15 @@ impl Actor for Changer<'_> {
     }
 }
 
+/// The number and the value of the newest notification, and when it came (RFC 7641 §3.4).
+type Newest = Option<(u32, u32, u64)>;
+
 /// What a client wants.
 enum Task {
     /// So many PUTs, each its own; and which of them were answered.
     Puts(u32, Vec<Vec<u8>>),
-    /// To observe resources: tokens, and for each the newest number and value.
-    Observe(Vec<(usize, Option<(u32, u32, u64)>)>),
+    /// To observe resources.
+    Observe(Vec<(usize, Newest)>),
     Download(Vec<u8>, bool),
     Upload(Vec<u8>, usize, bool),
 }

@@ -25,13 +25,15 @@ pub struct Conditions {
     pub delay: RangeInclusive<u64>,
 }
 
-/// What is under way, by when it arrives.
+/// Datagrams, by when they arrive, and whose they are.
+type UnderWay = RefCell<BTreeMap<(u64, u64), (SocketAddr, Vec<u8>)>>;
+
 pub struct Net<'t> {
     pub time: &'t Time,
     rng: RefCell<Repeatable>,
     pub conditions: RefCell<Conditions>,
-    to_server: RefCell<BTreeMap<(u64, u64), (SocketAddr, Vec<u8>)>>,
-    to_clients: RefCell<BTreeMap<(u64, u64), (SocketAddr, Vec<u8>)>>,
+    to_server: UnderWay,
+    to_clients: UnderWay,
     sent: Cell<u64>,
 }
 
@@ -52,7 +54,7 @@ impl<'t> Net<'t> {
         self.rng.borrow_mut().try_next_u64().unwrap() % below
     }
 
-    fn send(&self, to: &RefCell<BTreeMap<(u64, u64), (SocketAddr, Vec<u8>)>>, peer: SocketAddr, data: &[u8]) {
+    fn send(&self, to: &UnderWay, peer: SocketAddr, data: &[u8]) {
         let Conditions { loss, duplicates, delay } = self.conditions.borrow().clone();
         let copies = if self.random(100) < duplicates.into() { 2 } else { 1 };
         for _ in 0..copies {

@@ -3,6 +3,10 @@
 
 use core::time::Duration;
 
+use coap_message::MessageOption as _;
+use coap_numbers::option;
+
+use super::block::Block;
 use super::message::{Header, Message, Type};
 use super::retransmission::{Due, Retransmission};
 use super::share::admits;
@@ -44,6 +48,9 @@ impl Default for ObserveParameters {
 
 /// How far apart Non-confirmable notifications are while the round-trip time to an observer is not known (RFC 7641 §4.5.1).
 const UNKNOWN_RTT: Duration = Duration::from_secs(3);
+/// The shortest round-trip time there is, for clocks that do not see it. Whoever is notified of changes that notifications cause
+/// leaves the server some time for others.
+const SHORTEST_RTT: Duration = Duration::from_millis(1);
 
 /// The request that is answered.
 #[derive(Clone, Copy)]
@@ -67,10 +74,21 @@ impl Asked {
         Some(Self { code, token, options: u8::try_from(options.len()).ok()?, bytes })
     }
 
+    pub(super) const fn code(&self) -> Code {
+        self.code
+    }
+
     pub(super) fn message(&self) -> Message<'_> {
         let header = Header { kind: Type::NonConfirmable, code: self.code, message_id: 0, token: self.token };
         let rest = self.bytes.as_bytes().split_at_checked(self.options.into()).unwrap_or_default();
         Message::from_rest(header, rest)
+    }
+
+    /// The block that the request wants. Blocks of notifications are no longer than those that the registration asked for
+    /// (RFC 7959 §2.6).
+    pub(super) fn block2(&self) -> Option<Block> {
+        let option = self.message().option_iter().find(|option| option.number() == option::BLOCK2)?;
+        Block::parse(&option).ok()
     }
 }
 
@@ -93,7 +111,7 @@ pub(super) struct Observer {
     /// Whether there is something new to tell.
     changed: bool,
     /// Of the last message that was sent for it.
-    message_id: u16,
+    pub(super) message_id: u16,
     outstanding: Option<Retransmission>,
     /// When the observer last showed that it is there.
     confirmed: Instant,
@@ -107,6 +125,11 @@ pub(super) struct Observer {
 impl Observer {
     pub(super) const fn answers(&self) -> Answers {
         self.answers
+    }
+
+    /// Whether what is due is a message that was sent before.
+    pub(super) const fn is_outstanding(&self) -> bool {
+        self.outstanding.is_some()
     }
 
     /// When it has to confirm a notification.
@@ -206,9 +229,15 @@ impl<const N: usize> Observers<N> {
             let place = self.observers.iter().position(Option::is_none)?;
             admits(N, free, held).then_some(place)
         });
+        let rtt = self.of(&source).find_map(|observer| observer.rtt);
         let Some(place) = place.and_then(|at| self.observers.get_mut(at)) else {
             return false;
         };
+        // Its client may never see the response to this request, as to a copy of an old one. So what it has yet to confirm
+        // stays so.
+        let before = place.as_ref();
+        let unconfirmed = before.is_some_and(|before| before.changed || before.unconfirmed);
+        let not_before = before.map_or(now, |before| before.not_before);
         *place = Some(Observer {
             source,
             asked,
@@ -218,9 +247,9 @@ impl<const N: usize> Observers<N> {
             message_id: 0,
             outstanding: None,
             confirmed: now,
-            unconfirmed: false,
-            not_before: now,
-            rtt: None,
+            unconfirmed,
+            not_before,
+            rtt,
         });
         true
     }
@@ -259,13 +288,16 @@ impl<const N: usize> Observers<N> {
         let Some(at) = self.find(source, message_id) else { return Known::Nobody };
         let Some(Some(observer)) = self.observers.get_mut(at) else { return Known::Nobody };
         let Some(retransmission) = observer.outstanding.take() else { return Known::Nobody };
-        if let Some(sent) = retransmission.sent_once_at() {
-            observer.rtt = Some(now.saturating_since(sent));
-        }
         observer.confirmed = now;
         observer.unconfirmed = false;
         observer.not_before = now;
-        if let Answers::Once { .. } = observer.answers {
+        let is_last = matches!(observer.answers, Answers::Once { .. });
+        if let Some(sent) = retransmission.sent_once_at() {
+            let rtt = now.saturating_since(sent).max(SHORTEST_RTT);
+            let of_source = self.observers.iter_mut().flatten().filter(|observer| observer.source == *source);
+            of_source.for_each(|observer| observer.rtt = Some(rtt));
+        }
+        if is_last {
             self.remove(at);
             return Known::Gone;
         }
@@ -285,15 +317,28 @@ impl<const N: usize> Observers<N> {
 
     /// When to call [`poll`](Self::poll) at the latest.
     pub(super) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
-        let parameters = &self.parameters;
-        let waits = |observer: &&Observer| observer.outstanding.is_some() || !self.is_busy(&observer.source);
-        self.observers.iter().flatten().filter(waits).map(|observer| observer.due_at(parameters, now)).min()
+        self.observers.iter().flatten().filter_map(|observer| self.due_at(observer, now)).min()
     }
 
-    /// Whether a Confirmable message to this one is outstanding: "servers MUST strictly limit the number of simultaneous
-    /// outstanding notifications/responses that they transmit to a given client to NSTART" (RFC 7641 §4.5.1), which is 1.
-    fn is_busy(&self, source: &Source) -> bool {
-        self.observers.iter().flatten().any(|it| it.outstanding.is_some() && it.source == *source)
+    /// Those of the same source.
+    fn of(&self, source: &Source) -> impl Iterator<Item = &Observer> {
+        self.observers.iter().flatten().filter(move |observer| observer.source == *source)
+    }
+
+    /// When something is due for an observer, if nothing else happens; `None` while it has to wait for another message to be
+    /// acknowledged.
+    ///
+    /// "servers MUST strictly limit the number of simultaneous outstanding notifications/responses that they transmit to a given
+    /// client to NSTART" (RFC 7641 §4.5.1), which is 1, "either a confirmable message for which an acknowledgement has not yet
+    /// been received [...] or a non-confirmable message for which the waiting time [...] has not yet elapsed".
+    fn due_at(&self, observer: &Observer, now: Instant) -> Option<Instant> {
+        let due_at = observer.due_at(&self.parameters, now);
+        if observer.outstanding.is_some() {
+            return Some(due_at);
+        }
+        self.of(&observer.source).try_fold(due_at, |due_at, other| {
+            other.outstanding.is_none().then(|| due_at.max(other.not_before))
+        })
     }
 
     /// What is to be sent next; `Err` tells of an observer that answers no more, or a request that nothing came of.
@@ -305,11 +350,7 @@ impl<const N: usize> Observers<N> {
         for step in 0..N {
             let at = (self.next + step) % N;
             let Some(observer) = self.get(at) else { continue };
-            if observer.due_at(&self.parameters, now) > now {
-                continue;
-            }
-            let is_blocked = observer.outstanding.is_none() && self.is_busy(&observer.source);
-            if is_blocked {
+            if self.due_at(observer, now).is_none_or(|at| at > now) {
                 continue;
             }
             let parameters = self.parameters;

@@ -18,6 +18,9 @@ const BLOCK_OPTIONS: usize = 9 + 5 + 6;
 /// The shortest block (RFC 7959 §2.2).
 const SHORTEST_BLOCK: usize = 16;
 
+/// How many bytes longer the Block2 option of a later block may be than that of the first.
+const LATER_BLOCK: usize = 2;
+
 /// How many blocks of a handler that makes its own are looked at before one is given up.
 const MAX_PROBES: usize = 4_096;
 
@@ -153,7 +156,7 @@ fn own_blocks<P: ForPeer>(
     wanted: &Wanted<'_>,
     writer: &mut Writer<'_>,
 ) {
-    let room = wanted.limit.saturating_sub(writer.front() + 1);
+    let room = wanted.limit.saturating_sub(writer.front() + 1 + LATER_BLOCK);
     let target = wanted.block2.unwrap_or(Block::first(room)).at_most(room);
     let mut asked = Block::first(usize::MAX);
     for _ in 0..MAX_PROBES {
@@ -162,7 +165,8 @@ fn own_blocks<P: ForPeer>(
             return fail(writer);
         };
         let is_wanted = made.offset() == target.offset();
-        let is_short = wanted.block2.is_none() || made.len() <= target.len();
+        let is_whole = wanted.block2.is_none() && !made.more;
+        let is_short = is_whole || made.len() <= target.len();
         if is_wanted && is_short && writer.len() <= wanted.limit {
             return;
         }

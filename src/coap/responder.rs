@@ -271,7 +271,7 @@ impl<'s, const EXCHANGES: usize, const REPLIES: usize, const OBSERVERS: usize>
         let confirmable = header.kind == Type::Confirmable;
         let response = self.response_header(&header);
         let mut writer = Writer::new(outgoing, &response)?;
-        let answer = self.answer(request, key.source, &mut writer, reception, lookup, handlers);
+        let answer = self.answer(request, key, &mut writer, reception, lookup, handlers);
         let len = match answer.response {
             Response::Dropped => return None,
             // Nothing but the acknowledgement, for now.
@@ -304,7 +304,7 @@ impl<'s, const EXCHANGES: usize, const REPLIES: usize, const OBSERVERS: usize>
     fn answer<P: ForPeer>(
         &mut self,
         request: &Message<'_>,
-        source_key: u64,
+        message_key: MessageKey,
         writer: &mut Writer<'_>,
         reception: &Reception<'_>,
         lookup: &impl PeerLookup,
@@ -354,7 +354,7 @@ impl<'s, const EXCHANGES: usize, const REPLIES: usize, const OBSERVERS: usize>
         }
         let is_last = instructions.block1.is_none_or(|block| !block.more);
         // Before anything is done: what could not be remembered would be done twice.
-        if !is_safe && is_last && !self.seen.has_room(source_key, now) {
+        if !is_safe && is_last && !self.seen.has_room(message_key.source, now) {
             count(&mut self.counters.overloaded);
             crate::log::debug!(
                 "CoAP: request {} has to wait, as too many others may come again",
@@ -363,14 +363,14 @@ impl<'s, const EXCHANGES: usize, const REPLIES: usize, const OBSERVERS: usize>
             return Answer { response: Response::Dropped, ..not_done };
         }
 
-        let asked = Asked::new(request);
         let request = request.without(self.hidden());
         let request = match instructions.block1 {
             None => request,
             Some(block) => {
                 let size = instructions.size1.map(|size| usize::try_from(size).unwrap_or(usize::MAX));
                 let key = body_key(&self.key, &request);
-                let part = Part { source, key, block, payload: request.payload_bytes(), size };
+                let (message, payload) = (message_key.message, request.payload_bytes());
+                let part = Part { source, key, message, block, payload, size };
                 match assemble(self.uploads, &part, self.parameters.exchange_lifetime(), now) {
                     Assembled::Complete(body) => request.with_payload(body),
                     incomplete => {
@@ -382,7 +382,11 @@ impl<'s, const EXCHANGES: usize, const REPLIES: usize, const OBSERVERS: usize>
         };
 
         count(&mut self.counters.requests);
-        let register = is_safe && instructions.observe == Some(Observe::Register);
+        // With the whole body, if it came in blocks.
+        let asked = Asked::new(&request);
+        // An observation is always of a whole resource (RFC 7959 §2.6).
+        let is_whole = instructions.block2.is_none_or(|block| block.number == 0);
+        let register = is_safe && is_whole && instructions.observe == Some(Observe::Register);
         let added = if register { OBSERVE_LEN } else { 0 }
             + if instructions.block1.is_some() { BLOCK1_LEN } else { 0 }
             + if link.unproven.is_some() { ECHO_LEN + 3 } else { 0 };
@@ -415,8 +419,9 @@ impl<'s, const EXCHANGES: usize, const REPLIES: usize, const OBSERVERS: usize>
         }
         if register && writer.code().is_success() && answer_later(&mut self.observers, Answers::Always) {
             let _ = writer.insert_uint(option::OBSERVE, self.observers.next_sequence());
-        }
-        if instructions.observe == Some(Observe::Deregister) {
+        } else if register || instructions.observe == Some(Observe::Deregister) {
+            // A response without an Observe option tells the client that it is not on the list (RFC 7641 §4.1), whether or
+            // not it was before.
             self.observers.cancel(&source, header.token);
         }
         if let Some(block) = instructions.block1 {
@@ -487,6 +492,26 @@ impl<'s, const EXCHANGES: usize, const REPLIES: usize, const OBSERVERS: usize>
                 count(&mut self.counters.lost_observers);
                 continue;
             }
+            let is_once = matches!(answers, Answers::Once { .. });
+            if is_once && observer.is_outstanding() {
+                let message_id = observer.message_id;
+                match self.seen.get(self.response_key(&source, message_id), now) {
+                    Seen::Answered(response) => {
+                        let len = response.len();
+                        outgoing.get_mut(..len)?.copy_from_slice(response);
+                        self.observers.sent(send, message_id, &self.parameters, 0, now);
+                        count(&mut self.counters.notifications);
+                        return Some((len, source));
+                    }
+                    _ if !is_safe(asked.code()) => {
+                        crate::log::debug!("CoAP: response {} is forgotten, and not made again", message_id);
+                        self.observers.remove(send.at);
+                        count(&mut self.counters.lost_observers);
+                        continue;
+                    }
+                    _ => {}
+                }
+            }
             let message_id = self.message_ids.take();
             let kind = if send.confirmable { Type::Confirmable } else { Type::NonConfirmable };
             let request = asked.message().without(self.hidden());
@@ -502,7 +527,7 @@ impl<'s, const EXCHANGES: usize, const REPLIES: usize, const OBSERVERS: usize>
                 Rendered::Response
             } else {
                 let limit = Link::to(lookup, &source).limit(&writer).saturating_sub(OBSERVE_LEN);
-                render(handlers, &request, &Wanted { peer, block2: None, limit }, &mut writer)
+                render(handlers, &request, &Wanted { peer, block2: asked.block2(), limit }, &mut writer)
             };
             if rendered == Rendered::Postponed {
                 self.observers.postponed(send.at, now);
@@ -521,9 +546,25 @@ impl<'s, const EXCHANGES: usize, const REPLIES: usize, const OBSERVERS: usize>
             let random = rng.try_next_u32().unwrap_or_default();
             self.observers.sent(send, message_id, &self.parameters, random, now);
             count(&mut self.counters.notifications);
-            return Some((writer.finish(), source));
+            let len = writer.finish();
+            if is_once && send.confirmable {
+                // For when it is lost: what was done for it is not done again.
+                let key = self.response_key(&source, message_id);
+                let until = now + self.parameters.max_transmit_wait();
+                let kind = if is_safe(method) { Kind::Repeatable } else { Kind::Once { young_until: until } };
+                self.seen.insert(key, kind, outgoing.get(..len).unwrap_or_default(), until, now);
+            }
+            return Some((len, source));
         }
         None
+    }
+
+    /// What a separate response is remembered by.
+    fn response_key(&self, source: &Source, message_id: u16) -> MessageKey {
+        MessageKey {
+            message: self.key.tag((source, message_id, "separate response")),
+            source: self.key.tag(source),
+        }
     }
 
     /// When to call [`poll_transmit`](Self::poll_transmit) at the latest, if no resource changes before.

@@ -42,7 +42,8 @@ use crate::{SessionUdp, Timer};
 /// A handler that cannot answer yet, because a measurement takes its time, sets the code 0.00 in the response. Its request is
 /// acknowledged, and the handler is asked again, with the same request, when the resource at its path has
 /// [changed](super::Changes::notify); the response is sent by itself then (§5.2.2). This needs a place as an
-/// observation does, and gives it up after EXCHANGE_LIFETIME.
+/// observation does, and gives it up after EXCHANGE_LIFETIME. The handler is not asked once more for a response that is lost:
+/// it is sent again out of the memory of replies, and not at all where an unsafe method's is forgotten there.
 ///
 /// # Sizes
 ///

@@ -34,6 +34,8 @@ struct Transfer {
     source: Source,
     /// Of what blocks of one body have in common.
     key: u64,
+    /// Of the message that began it.
+    began: u64,
     /// How many bytes are there.
     len: usize,
     touched: Instant,
@@ -46,6 +48,8 @@ pub(super) struct Part<'a> {
     /// A hash of what the blocks of one body have in common: the method and the options that are part of the cache key,
     /// Request-Tag among them (RFC 9175 §3.3).
     pub(super) key: u64,
+    /// A hash of source and Message ID. A copy of the message that began a body does not begin it again, however late it comes.
+    pub(super) message: u64,
     pub(super) block: Block,
     pub(super) payload: &'a [u8],
     /// How long the body will be, where the client says it (Size1).
@@ -76,7 +80,7 @@ pub(super) fn assemble<'u>(
     lifetime: Duration,
     now: Instant,
 ) -> Assembled<'u> {
-    let Part { source, key, block, payload, size } = *part;
+    let Part { source, key, message, block, payload, size } = *part;
     if block.more && payload.len() != block.len() || payload.len() > block.len() {
         return Assembled::BadLength;
     }
@@ -90,7 +94,12 @@ pub(super) fn assemble<'u>(
     }
     let is_it =
         |upload: &Upload<'_>| upload.transfer.as_ref().is_some_and(|it| it.source == source && it.key == key);
-    if block.number == 0 {
+    let is_copy = uploads
+        .iter()
+        .filter(|upload| is_it(upload))
+        .filter_map(|upload| upload.transfer.as_ref())
+        .any(|it| it.began == message);
+    if block.number == 0 && !is_copy {
         let Some(longest) = uploads.iter().map(|upload| upload.buffer.len()).max() else {
             return Assembled::TooLarge(0);
         };
@@ -102,7 +111,7 @@ pub(super) fn assemble<'u>(
         let Some(upload) = place(uploads, source, needed) else {
             return Assembled::Busy;
         };
-        upload.transfer = Some(Transfer { source, key, len: 0, touched: now });
+        upload.transfer = Some(Transfer { source, key, began: message, len: 0, touched: now });
     }
     let Some(upload) = uploads.iter_mut().find(|upload| is_it(upload)) else {
         return Assembled::Incomplete;
@@ -158,6 +167,8 @@ fn place<'u, 'b>(uploads: &'u mut [Upload<'b>], source: Source, needed: usize) -
 
 #[cfg(test)]
 mod tests {
+    use core::sync::atomic::{AtomicU64, Ordering};
+
     use super::*;
     use crate::SessionId;
 
@@ -169,7 +180,10 @@ mod tests {
 
     fn part(session: u64, number: u32, more: bool, payload: &[u8]) -> Part<'_> {
         let block = Block { number, more, szx: 0 };
-        Part { source: source(session), key: 1, block, payload, size: None }
+        // Each part is a new message.
+        static MESSAGES: AtomicU64 = AtomicU64::new(0);
+        let message = MESSAGES.fetch_add(1, Ordering::Relaxed);
+        Part { source: source(session), key: 1, message, block, payload, size: None }
     }
 
     fn at(seconds: u64) -> Instant {

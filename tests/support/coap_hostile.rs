@@ -1,6 +1,6 @@
 //! A client with a session that does its worst, by a script of any bytes, and another one that is to be served all the same.
 //!
-//! [`attack`] takes whatever bytes a fuzzer has.
+//! [`attack`] takes whatever bytes a fuzzer has, and [`Random`] makes some that get far.
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
@@ -9,6 +9,7 @@ use coap_handler_implementations::{HandlerBuilder, SimpleRendered};
 use coap_numbers::code;
 use dtls_psk::coap::{Changes, Counters, Methods, Rule, Server, Upload};
 use dtls_psk_reference::{SimulatedBoard, resources};
+use rand_core::TryRng as _;
 
 use super::peer::*;
 use super::support::Repeatable;
@@ -147,5 +148,89 @@ impl Script<'_> {
     fn bytes(&mut self) -> Vec<u8> {
         let len = usize::from(self.byte().unwrap_or(0)).min(self.0.len());
         self.0.split_off(..len).unwrap_or_default().to_vec()
+    }
+}
+
+/// Makes scripts, the same for the same seed.
+pub struct Random(Repeatable);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        Self(Repeatable(seed))
+    }
+
+    fn below(&mut self, below: u32) -> u32 {
+        self.0.try_next_u32().unwrap() % below
+    }
+
+    fn of<T: Clone>(&mut self, all: &[T]) -> T {
+        all[self.below(all.len() as u32) as usize].clone()
+    }
+
+    /// A message that makes sense, more or less.
+    fn message(&mut self) -> Vec<u8> {
+        let path = self.of(&[
+            "/led",
+            "/temperature",
+            "/about",
+            "/firmware",
+            "/slow",
+            "/text",
+            "/.well-known/core",
+            "/x",
+        ]);
+        let (kind, code) = (self.of(&[CON, CON, NON]), self.of(&[GET, GET, PUT, PUT, POST, FETCH, 4, 0x1f]));
+        let mut message =
+            Coap::request(kind, code, self.below(200) as u16, path).token(&[self.below(12) as u8]);
+        let mut len = 1;
+        for _ in 0..self.below(4) {
+            let size = 16 << self.below(7);
+            let number = self.of(&[0, 0, 1, 2, 3, 100, (1 << 20) - 1]);
+            let value = block(number, self.below(2) == 0, size);
+            message = match self.below(10) {
+                0 | 1 => message.with(OBSERVE, uint(self.below(2))),
+                2 | 3 => message.with(BLOCK2, value),
+                4 | 5 => {
+                    // As long as the block says, more often than not.
+                    len = size.min(220) as usize;
+                    message.with(BLOCK1, value)
+                }
+                6 => message.with(REQUEST_TAG, [self.below(5) as u8]),
+                7 => message.with(SIZE1, uint(self.below(9_000))),
+                8 => message.with(ECHO, [7; 16]),
+                _ => message.with(self.below(300) as u16, vec![1; self.below(20) as usize]),
+            };
+        }
+        let len = if self.below(5) == 0 { self.below(200) as usize } else { len };
+        let mut bytes = message.payload(&vec![b'1'; len]).bytes();
+        for _ in 0..self.of(&[0, 0, 0, 1, 3]) {
+            let at = self.below(bytes.len() as u32) as usize;
+            match self.below(3) {
+                0 => bytes[at] ^= 1 << self.below(8),
+                1 => bytes.truncate(at.max(1)),
+                _ => bytes.insert(at, self.below(256) as u8),
+            }
+        }
+        bytes.truncate(255);
+        bytes
+    }
+
+    /// Messages that nearly make sense, changes, answers and pauses in any order.
+    pub fn script(&mut self, steps: u32) -> Vec<u8> {
+        let mut script = vec![self.below(3) as u8];
+        for _ in 0..steps {
+            let step = self.below(256) as u8;
+            script.push(step);
+            match step % 8 {
+                0..=3 => {
+                    let message = self.message();
+                    script.push(message.len() as u8);
+                    script.extend(message);
+                }
+                4 => script.push(self.below(256).saturating_sub(100) as u8),
+                _ => {}
+            }
+        }
+        script
     }
 }

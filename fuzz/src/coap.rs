@@ -3,9 +3,7 @@
 #[allow(dead_code, reason = "the tests need more of it")]
 #[path = "../../tests/support/coap_hostile.rs"]
 pub mod hostile;
-#[allow(dead_code, reason = "the tests need more of it")]
 #[path = "../../tests/support/coap_peer.rs"]
 mod peer;
-#[allow(dead_code, reason = "the tests need more of it")]
 #[path = "../../tests/support/coap.rs"]
 mod support;

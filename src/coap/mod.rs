@@ -35,21 +35,26 @@
 //!
 //! # What is where
 //!
-//! | RFC 7252 | here |
+//! | | here |
 //! |---|---|
-//! | message format (§3) | [`Message`], [`Type`], [`Code`], [`Token`] |
+//! | message format (RFC 7252 §3) | [`Message`], [`Type`], [`Code`], [`Token`] |
 //! | transmission parameters (§4.8) | [`TransmissionParameters`] |
 //! | deduplication (§4.5), RST, ACK, requests and responses (§4, §5) | [`Server`], [`Client`] |
+//! | the same for a main loop, without an executor | `PolledServer` (feature `embedded-nal`) |
+//! | observation (RFC 7641) | [`Changes`], [`ObserveParameters`] |
+//! | blocks (RFC 7959) | nothing to do for downloads; [`Upload`] |
+//! | who may do what, and freshness (RFC 9175) | [`Policy`], [`Rule`], [`Access`]; [`ForPeer`] |
 //!
-//! Everything is bounded at compile time: a [`Server`] has one buffer of `SIZE` bytes for the message at hand, remembers
-//! `EXCHANGES` requests and up to `REPLIES` bytes of replies to them; a [`Client`] has two buffers of `SIZE` bytes.
+//! Everything is bounded at compile time, or by what is lent: see [`Server`](Server#sizes). Nothing is shared between two
+//! sessions: a response, a notification, an upload belongs to the session that asked for it.
+//!
+//! A peer whose address has changed (RFC 9146) and that does not answer the check of RFC 9853 is asked by an Echo option to show
+//! that it receives there (RFC 9175 §2.4), before it gets more than three times the bytes that came from there.
 //!
 //! # What is not here
 //!
-//! Observe (RFC 7641) and block-wise transfer (RFC 7959). Both are refused in the ways that their RFCs provide for: an
-//! Observe option is left to the handler, and, being elective, usually ignored; a Block2 option that asks for anything
-//! but the first block, and any Block1 option, is answered with 4.02 before the handler sees it. Requests to multicast
-//! addresses (§8) are ignored, and nothing is proxied (5.05).
+//! Requests to multicast addresses (§8) are ignored, and nothing is proxied (5.05). The response to an unsafe method has to fit
+//! into one message.
 
 // What needs no I/O, in alphabetical order: from the wire format to both ends of an exchange.
 mod block;

@@ -175,10 +175,10 @@ fn aiocoap_downloads_uploads_and_observes() {
     said.must_say(&format!("20000 bytes, CRC-32 {:08x}", Firmware::of(&image).crc32));
 
     let (observer, _keys) = aiocoap::start(server.address, "/led", aiocoap::GOOD, &["--observe"]);
-    observer.wait_for("0\n");
+    observer.wait_for_count("0", 1);
     let put = aiocoap::ask(server.address, "/led", aiocoap::GOOD, &["-m", "PUT", "--payload", "1"]);
     assert!(put.status.success(), "{put}");
-    observer.wait_for("1\n");
+    observer.wait_for_count("1", 1);
 }
 
 /// Serves a body of its own at every path.

@@ -859,15 +859,14 @@ fn late_records_under_a_connection_id_that_comes_again() {
     raw13_handshake(&mut world, &mut client, 0);
     // As many as the replay window still takes: three records go out in each round.
     let mut held_back = std::collections::VecDeque::new();
-    let mut seq = client.message_seq + 1;
-    for _ in 0..1_000 {
+    let first = client.message_seq + 1;
+    for seq in first..first + 1_000 {
         let before = client.side().write.connection_id.clone();
         held_back.push_back((before, client.side().data(b"late")));
         if held_back.len() > 20 {
             held_back.pop_front();
         }
         let request = client.side().write.seal(HANDSHAKE, &message(REQUEST_CONNECTION_ID, seq, &[1]));
-        seq += 1;
         let answers = world.hit(path(0), &request);
         let opened = client.side().read.open_all(&answers);
         let (_, given, number) = opened.into_iter().find(|(kind, ..)| *kind == HANDSHAKE).unwrap();

@@ -76,6 +76,7 @@ mod share;
 mod source;
 mod upload;
 mod uri;
+mod well_known;
 mod writer;
 
 // And what has a socket.
@@ -101,3 +102,4 @@ pub use reply::Reply;
 pub use responder::Counters;
 pub use server::Server;
 pub use upload::Upload;
+pub use well_known::WellKnownCore;

@@ -9,7 +9,7 @@ use coap_message::{
 use coap_numbers::{code, option};
 use dtls_psk::Peer;
 use dtls_psk::coap::{Counters, Error, ForPeer, Message, Server, Type};
-use dtls_psk_reference::{Board, SimulatedBoard, resources};
+use dtls_psk_reference::{ABOUT, Board, SimulatedBoard, resources};
 
 #[path = "support/coap.rs"]
 mod support;
@@ -119,7 +119,13 @@ fn well_known_core() {
     let reply = Message::parse(&replies[0]).unwrap();
     assert_eq!(reply.code(), code::CONTENT);
     let links = core::str::from_utf8(reply.payload()).unwrap();
-    assert_eq!(links, r#"</led>;rt="led";ct=0,</temperature>;rt="temperature";ct=0"#);
+    let expected = [
+        r#"</led>;rt="led";if="core.a";ct=0;obs"#,
+        r#"</temperature>;rt="temperature";if="core.s";ct=0;obs"#,
+        &format!(r#"</about>;title="About";ct=0;sz={}"#, ABOUT.len()),
+        r#"</firmware>;rt="firmware";ct=0"#,
+    ];
+    assert_eq!(links, expected.join(","));
 }
 
 #[test]

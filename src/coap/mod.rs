@@ -81,6 +81,7 @@ mod share;
 mod source;
 mod upload;
 mod uri;
+mod well_known;
 mod writer;
 
 // And what has a socket.
@@ -106,3 +107,4 @@ pub use reply::Reply;
 pub use responder::Counters;
 pub use server::Server;
 pub use upload::Upload;
+pub use well_known::WellKnownCore;

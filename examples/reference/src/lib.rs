@@ -29,7 +29,6 @@ use core::cell::RefCell;
 use core::fmt::{self, Write};
 
 use coap_handler::{Attribute, Handler, Reporting};
-use coap_handler_implementations::ReportingHandlerBuilder;
 use coap_handler_implementations::wkc::ConstantSliceRecord;
 use coap_message::{
     Code, MessageOption, MinimalWritableMessage, MutableWritableMessage, OptionNumber, ReadableMessage,
@@ -37,6 +36,7 @@ use coap_message::{
 use coap_message_utils::{Error, OptionsExt};
 use coap_numbers::{code, option};
 use crc::{CRC_32_ISO_HDLC, Crc};
+use dtls_psk::coap::WellKnownCore;
 
 /// What the resources need of a board.
 pub trait Board {
@@ -172,7 +172,7 @@ impl<B: Board + ?Sized> Board for &RefCell<B> {
 
 /// The resources of a board. `changed` hears the path of each one that a request has changed.
 pub fn resources(board: impl Board, changed: impl FnMut(&'static str)) -> impl Handler + Reporting {
-    Resources { board, changed }.with_wkc()
+    WellKnownCore::new(Resources { board, changed })
 }
 
 /// `text/plain; charset=utf-8` in the Content-Formats registry.

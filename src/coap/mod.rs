@@ -64,22 +64,30 @@ mod option_format;
 mod options;
 mod parameters;
 mod reply;
+mod request;
 mod responder;
+mod transfer;
 mod uri;
+mod watch;
 mod writer;
 
 // And what has a socket.
+mod blocks;
 mod client;
+mod observation;
 mod plain;
 mod server;
 
-pub use client::{Client, Request};
+pub use blocks::{Blocks, Part, Progress};
+pub use client::Client;
 pub use code::Code;
 pub use error::Error;
 pub use handler::ForPeer;
 pub use message::{Malformed, Message, MessageOption, Options, Token, Type};
+pub use observation::Observation;
 pub use parameters::TransmissionParameters;
 pub use plain::PlainUdp;
 pub use reply::Reply;
+pub use request::Request;
 pub use responder::Counters;
 pub use server::Server;

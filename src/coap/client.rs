@@ -2,123 +2,25 @@
 
 use core::time::Duration;
 
-use coap_message::MinimalWritableMessage;
-use coap_numbers::{code, option};
+use coap_numbers::option;
 use embassy_futures::select::{Either, select};
 use embedded_nal_async::ConnectedUdp;
 use rand_core::TryCryptoRng;
 
 use super::exchange::{Acknowledged, Exchange, Outcome, Step};
-use super::message::{self, Header, Type};
+use super::message::{self, Datagram, HEADER, Header, Type};
 use super::message_ids::MessageIds;
-use super::options::{is_first_of_many, understands_response};
-use super::uri::{PathError, write_host, write_path};
-use super::writer::Writer;
-use super::{Code, Error, Message, Reply, Token, TransmissionParameters};
+use super::transfer::{self, Echo, Failure, Transfer};
+use super::watch::{News, Watch};
+use super::{Blocks, Code, Error, Message, Observation, Reply, Request, Token, TransmissionParameters};
 use crate::Timer;
 
 /// How long the tokens are that a client makes: "A client that is connected to the general Internet SHOULD use at least 32
 /// bits of randomness" (§5.3.1).
-const TOKEN: usize = 4;
+pub(super) const TOKEN: usize = 4;
 
-/// A request that is yet to be made: a method, a path, and what else there is to say.
-///
-/// ```
-/// use dtls_psk::coap::Request;
-///
-/// let readings = Request::post("/log?unit=K", b"21.5").content_format(0).non_confirmable();
-/// ```
-#[derive(Clone, Copy, Debug)]
-pub struct Request<'a> {
-    method: u8,
-    host: Option<&'a str>,
-    path: &'a str,
-    payload: &'a [u8],
-    content_format: Option<u16>,
-    accept: Option<u16>,
-    confirmable: bool,
-}
-
-impl<'a> Request<'a> {
-    /// A request with any method, such as [`coap_numbers::code::FETCH`]: a code of class 0, but not 0.00. A client
-    /// refuses what is none with [`Error::Method`].
-    pub fn new(method: u8, path: &'a str, payload: &'a [u8]) -> Self {
-        Self { method, host: None, path, payload, content_format: None, accept: None, confirmable: true }
-    }
-
-    /// GET: what is there (RFC 7252 §5.8.1).
-    pub fn get(path: &'a str) -> Self {
-        Self::new(code::GET, path, &[])
-    }
-
-    /// POST: have the payload processed (§5.8.2).
-    pub fn post(path: &'a str, payload: &'a [u8]) -> Self {
-        Self::new(code::POST, path, payload)
-    }
-
-    /// PUT: make the payload what is there (§5.8.3).
-    pub fn put(path: &'a str, payload: &'a [u8]) -> Self {
-        Self::new(code::PUT, path, payload)
-    }
-
-    /// DELETE: have nothing there (§5.8.4).
-    pub fn delete(path: &'a str) -> Self {
-        Self::new(code::DELETE, path, &[])
-    }
-
-    /// Says which host is asked (Uri-Host, §5.10.1), for servers that have several at one address.
-    ///
-    /// It is the host as it is in a URI, percent-encoding and all. Where that is an IP address, it is left out: a server
-    /// knows its address (§6.4).
-    #[must_use]
-    pub fn host(self, host: &'a str) -> Self {
-        Self { host: Some(host), ..self }
-    }
-
-    /// Says what the payload is (§5.10.3), with the numbers of the Content-Formats registry.
-    #[must_use]
-    pub fn content_format(self, content_format: u16) -> Self {
-        Self { content_format: Some(content_format), ..self }
-    }
-
-    /// Says what the reply should be (§5.10.4), with the numbers of the Content-Formats registry.
-    #[must_use]
-    pub fn accept(self, content_format: u16) -> Self {
-        Self { accept: Some(content_format), ..self }
-    }
-
-    /// Sends the request once and not again (§4.3).
-    #[must_use]
-    pub fn non_confirmable(self) -> Self {
-        Self { confirmable: false, ..self }
-    }
-
-    /// Writes the whole message and returns its length.
-    fn emit(&self, header: &Header, buffer: &mut [u8]) -> Result<usize, PathError> {
-        let mut writer = Writer::new(buffer, header).ok_or(PathError::TooLong)?;
-        // Options are written in the order of their numbers: 3, 11, 12, 15, 17.
-        if let Some(host) = self.host {
-            write_host(&mut writer, host)?;
-        }
-        let (path, query) = match self.path.find('?') {
-            Some(at) => self.path.split_at_checked(at).ok_or(PathError::Invalid)?,
-            None => (self.path, ""),
-        };
-        write_path(&mut writer, path)?;
-        if let Some(content_format) = self.content_format {
-            writer.add_option_uint(option::CONTENT_FORMAT, content_format).map_err(|_| PathError::TooLong)?;
-        }
-        write_path(&mut writer, query)?;
-        if let Some(accept) = self.accept {
-            writer.add_option_uint(option::ACCEPT, accept).map_err(|_| PathError::TooLong)?;
-        }
-        writer.set_payload(self.payload).map_err(|_| PathError::TooLong)?;
-        if writer.is_part() {
-            return Err(PathError::TooLong);
-        }
-        Ok(writer.finish())
-    }
-}
+/// The longest message for a network of which nothing is known (§4.6).
+pub(super) const MAX_MESSAGE: usize = 1152;
 
 /// A CoAP client (RFC 7252) on a socket that is connected to a server.
 ///
@@ -156,15 +58,23 @@ impl<'a> Request<'a> {
 /// }
 /// ```
 pub struct Client<'s, S, T, R, const SIZE: usize = 1152> {
-    socket: &'s mut S,
-    timer: T,
+    pub(super) link: Link<'s, S, T, R, SIZE>,
+    pub(super) incoming: [u8; SIZE],
+}
+
+/// All of a client but the buffer for what it gets.
+pub(super) struct Link<'s, S, T, R, const SIZE: usize> {
+    pub(super) socket: &'s mut S,
+    pub(super) timer: T,
     rng: R,
     parameters: TransmissionParameters,
     deadline: Duration,
+    max_message: usize,
     message_ids: MessageIds,
-    acknowledged: Acknowledged,
+    pub(super) acknowledged: Acknowledged,
+    /// What the server wants to hear again with the next request (RFC 9175 §2.3).
+    pub(super) echo: Option<Echo>,
     outgoing: [u8; SIZE],
-    incoming: [u8; SIZE],
 }
 
 impl<'s, S: ConnectedUdp, T: Timer, R: TryCryptoRng> Client<'s, S, T, R> {
@@ -182,33 +92,47 @@ impl<'s, S: ConnectedUdp, T: Timer, R: TryCryptoRng, const SIZE: usize> Client<'
     pub fn with_size(socket: &'s mut S, timer: T, rng: R) -> Self {
         const { assert!(SIZE >= 32, "SIZE: a message needs room for its header, its token and a path") }
         let parameters = TransmissionParameters::RFC_7252;
-        Self {
+        let link = Link {
             socket,
             timer,
             rng,
             parameters,
             deadline: parameters.max_transmit_wait(),
+            max_message: SIZE.min(MAX_MESSAGE),
             message_ids: MessageIds::default(),
             acknowledged: Acknowledged::default(),
+            echo: None,
             outgoing: [0; SIZE],
-            incoming: [0; SIZE],
-        }
+        };
+        Self { link, incoming: [0; SIZE] }
     }
 
     /// Sets the transmission parameters (§4.8), and the deadline to their MAX_TRANSMIT_WAIT.
     #[must_use]
     pub fn with_parameters(mut self, parameters: TransmissionParameters) -> Self {
-        self.parameters = parameters;
-        self.deadline = parameters.max_transmit_wait();
+        self.link.parameters = parameters;
+        self.link.deadline = parameters.max_transmit_wait();
         self
     }
 
-    /// Sets how long a request may take in all, from its first transmission to its response.
+    /// Sets how long each exchange of a request may take, from its first transmission to its response. A request or a reply that
+    /// goes in blocks takes an exchange for each of them, so it may take that long several times.
     ///
     /// MAX_TRANSMIT_WAIT by default, 93 seconds. A Confirmable request that is not acknowledged fails before, when its
     /// retransmissions are used up; so a longer deadline is for servers that acknowledge at once and respond much later.
+    /// Whoever wants to give up on the whole drops the future.
     pub fn set_deadline(&mut self, deadline: Duration) {
-        self.deadline = deadline;
+        self.link.deadline = deadline;
+    }
+
+    /// Sets how long messages may be in bytes, both ways: `SIZE` by default, but at most 1152, which is what §4.6 recommends for
+    /// networks of which nothing is known.
+    ///
+    /// A longer payload goes in blocks that fit (RFC 7959), and the server is asked for such blocks. On a link with a smaller MTU
+    /// this is what is left of it: [`Connection::max_payload`](crate::Connection::max_payload) knows. More than `SIZE` counts as
+    /// `SIZE`, and less than 32 as 32.
+    pub fn set_max_message(&mut self, bytes: usize) {
+        self.link.max_message = bytes.clamp(32, SIZE);
     }
 
     /// Asks for what is at `path`, like `/a/b` or `/a/b?c=1`.
@@ -248,40 +172,61 @@ impl<'s, S: ConnectedUdp, T: Timer, R: TryCryptoRng, const SIZE: usize> Client<'
         self.request(&Request::delete(path)).await
     }
 
-    /// Makes a request and waits for its reply.
+    /// Makes a request and waits for its reply. What does not fit into a message goes in blocks, both ways (RFC 7959).
+    ///
+    /// The whole reply has to fit into `SIZE` bytes. For longer ones, there are [`request_into`](Self::request_into) and
+    /// [`in_blocks`](Self::in_blocks).
     ///
     /// # Errors
     ///
     /// As [`get`](Self::get).
     pub async fn request(&mut self, request: &Request<'_>) -> Result<Reply<'_>, Error<S::Error>> {
-        let code = Code::new(request.method);
-        if !code.is_request() {
-            return Err(Error::Method);
-        }
-        let mut token = [0; TOKEN];
-        self.rng.try_fill_bytes(&mut token).map_err(|_| Error::Random)?;
-        let token = Token::new(&token).unwrap_or_default();
-        let header = Header {
-            kind: if request.confirmable { Type::Confirmable } else { Type::NonConfirmable },
-            code,
-            message_id: self.next_message_id()?,
-            token,
-        };
-        let len = request.emit(&header, &mut self.outgoing).map_err(|error| match error {
-            PathError::Invalid => Error::Path,
-            PathError::TooLong => Error::RequestTooLong,
-        })?;
-        match self.exchange(&header, Some(token), len).await? {
-            Done::Reset => Err(Error::Reset),
-            Done::Response(len) => {
-                let message = self.incoming.get(..len).and_then(|datagram| Message::parse(datagram).ok());
-                match message {
-                    None => Err(Error::ReplyTooLong),
-                    Some(message) if is_first_of_many(&message) => Err(Error::BlockWise),
-                    Some(message) => Ok(Reply::new(message)),
-                }
-            }
-        }
+        let len = self.link.request(request, &mut self.incoming).await?;
+        reply(&self.incoming, len)
+    }
+
+    /// Makes a request and waits for its reply in a buffer of your own, which may be longer than `SIZE`.
+    ///
+    /// The buffer holds the reply with its options, and needs room for one more message while there is more to come.
+    ///
+    /// ```
+    /// # use dtls_psk::{Timer, coap};
+    /// # use embedded_nal_async::ConnectedUdp;
+    /// # async fn links<S: ConnectedUdp, T: Timer, R: rand_core::TryCryptoRng>(
+    /// #     client: &mut coap::Client<'_, S, T, R, 256>,
+    /// # ) -> Result<(), coap::Error<S::Error>> {
+    /// // What a server has may take kilobytes to say.
+    /// let mut buffer = [0; 4096];
+    /// let reply = client.request_into(&coap::Request::get("/.well-known/core"), &mut buffer).await?;
+    /// println!("{} bytes of links", reply.payload().len());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    pub async fn request_into<'b>(
+        &mut self,
+        request: &Request<'_>,
+        buffer: &'b mut [u8],
+    ) -> Result<Reply<'b>, Error<S::Error>> {
+        let len = self.link.request(request, buffer).await?;
+        reply(buffer, len)
+    }
+
+    /// Makes a request step by step: for payloads and replies that are longer than any buffer, and to show how far they are.
+    ///
+    /// Nothing is sent before [`Blocks::next`] is called.
+    pub fn in_blocks<'c, 'r>(&'c mut self, request: &Request<'r>) -> Blocks<'c, 's, 'r, S, T, R, SIZE> {
+        Blocks::new(self, request)
+    }
+
+    /// Observes what `request`, which should be a GET, asks for (RFC 7641): the server is to say whenever it changes.
+    ///
+    /// Nothing is sent before [`Observation::next`] is called.
+    pub fn observe<'c, 'r>(&'c mut self, request: &Request<'r>) -> Observation<'c, 's, 'r, S, T, R, SIZE> {
+        Observation::new(self, request)
     }
 
     /// Checks that a CoAP endpoint is there, with an Empty Confirmable message that it rejects ("CoAP ping", §4.3). One
@@ -292,18 +237,60 @@ impl<'s, S: ConnectedUdp, T: Timer, R: TryCryptoRng, const SIZE: usize> Client<'
     /// [`TimedOut`](Error::TimedOut) when nothing answered, [`Socket`](Error::Socket) when the socket failed,
     /// [`Random`](Error::Random) when the random number generator did. There are no others.
     pub async fn ping(&mut self) -> Result<(), Error<S::Error>> {
-        let header = Header {
-            kind: Type::Confirmable,
-            code: Code::EMPTY,
-            message_id: self.next_message_id()?,
-            token: Token::EMPTY,
-        };
+        let Self { link, incoming } = self;
+        let message_id = link.next_message_id()?;
+        let header = Header { kind: Type::Confirmable, code: Code::EMPTY, message_id, token: Token::EMPTY };
         let ping = message::empty(header.kind, header.message_id);
-        if let Some(outgoing) = self.outgoing.get_mut(..ping.len()) {
+        if let Some(outgoing) = link.outgoing.get_mut(..ping.len()) {
             outgoing.copy_from_slice(&ping);
         }
         // There is no response to a ping: whatever ends its exchange is a RST or an ACK.
-        self.exchange(&header, None, ping.len()).await.map(|_| ())
+        link.exchange(&header, ping.len(), None, None, incoming).await.map(|_| ())
+    }
+}
+
+impl<S: ConnectedUdp, T: Timer, R: TryCryptoRng, const SIZE: usize> Link<'_, S, T, R, SIZE> {
+    /// Makes a request, and returns how many bytes of `buffer` its reply has.
+    async fn request(&mut self, request: &Request<'_>, buffer: &mut [u8]) -> Result<usize, Error<S::Error>> {
+        let mut transfer = Transfer::new(*request, self.echo.take());
+        while self.step(&mut transfer, None, None, buffer).await? != transfer::Step::Done {}
+        let len = transfer.received();
+        self.echo = transfer.into_echo();
+        Ok(len)
+    }
+
+    /// Makes the next exchange of a transfer, with a token of its own unless one is given.
+    ///
+    /// When an observation that is being watched brings news, the transfer begins anew.
+    pub(super) async fn step(
+        &mut self,
+        transfer: &mut Transfer<'_>,
+        token: Option<Token>,
+        watch: Option<&mut Watch>,
+        buffer: &mut [u8],
+    ) -> Result<transfer::Step, Error<S::Error>> {
+        let token = match token {
+            Some(token) => token,
+            None => self.token()?,
+        };
+        let header = transfer.header(self.next_message_id()?, token).map_err(Failure::into_error)?;
+        let outgoing = self.outgoing.get_mut(..self.max_message).unwrap_or_default();
+        let len = transfer.emit(&header, outgoing, buffer.len()).map_err(Failure::into_error)?;
+        let free = buffer.get_mut(transfer.received()..).unwrap_or_default();
+        match self.exchange(&header, len, Some(transfer), watch, free).await? {
+            Done::Reset => Err(Error::Reset),
+            Done::Response(len) => transfer.on_response(buffer, len).map_err(Failure::into_error),
+            Done::Outdated => {
+                transfer.restart().map_err(Failure::into_error)?;
+                Ok(transfer::Step::Again)
+            }
+        }
+    }
+
+    pub(super) fn token(&mut self) -> Result<Token, Error<S::Error>> {
+        let mut token = [0; TOKEN];
+        self.rng.try_fill_bytes(&mut token).map_err(|_| Error::Random)?;
+        Ok(Token::new(&token).unwrap_or_default())
     }
 
     fn next_message_id(&mut self) -> Result<u16, Error<S::Error>> {
@@ -312,12 +299,14 @@ impl<'s, S: ConnectedUdp, T: Timer, R: TryCryptoRng, const SIZE: usize> Client<'
         Ok(message_id)
     }
 
-    /// Sends the first `len` bytes of `outgoing` until something answers.
+    /// Sends the first `len` bytes of `outgoing` until something answers, and receives into `incoming`.
     async fn exchange(
         &mut self,
         header: &Header,
-        token: Option<Token>,
         len: usize,
+        transfer: Option<&Transfer<'_>>,
+        mut watch: Option<&mut Watch>,
+        incoming: &mut [u8],
     ) -> Result<Done, Error<S::Error>> {
         let random = match header.kind {
             Type::Confirmable => Some(self.rng.try_next_u32().map_err(|_| Error::Random)?),
@@ -327,12 +316,14 @@ impl<'s, S: ConnectedUdp, T: Timer, R: TryCryptoRng, const SIZE: usize> Client<'
         self.socket.send(outgoing).await.map_err(Error::Socket)?;
         // Sending may have taken a handshake, which is none of the server's time to answer.
         let now = self.timer.now();
+        let token = transfer.map(|_| header.token);
         let mut exchange =
             Exchange::new(header.message_id, token, random, self.deadline, self.parameters, now);
         loop {
             let until = match exchange.poll(self.timer.now()) {
                 Step::Transmit => {
                     crate::log::debug!("CoAP: message {} is sent again", header.message_id);
+                    let outgoing = self.outgoing.get(..len).unwrap_or_default();
                     self.socket.send(outgoing).await.map_err(Error::Socket)?;
                     continue;
                 }
@@ -340,39 +331,45 @@ impl<'s, S: ConnectedUdp, T: Timer, R: TryCryptoRng, const SIZE: usize> Client<'
                 Step::TimedOut => return Err(Error::TimedOut),
                 Step::NoResponse => return Err(Error::NoResponse),
             };
-            let received =
-                select(self.socket.receive_into(&mut self.incoming), self.timer.sleep_until(until)).await;
+            let received = select(self.socket.receive_into(incoming), self.timer.sleep_until(until)).await;
             let len = match received {
                 Either::First(received) => received.map_err(Error::Socket)?,
                 Either::Second(()) => continue,
             };
-            let received = match self.incoming.get(..len) {
-                Some(datagram) => {
-                    let message = Message::parse(datagram);
-                    let known = message.is_ok_and(|message| understands_response(&message));
-                    let header = message.as_ref().map(Message::header).map_err(|&malformed| malformed);
-                    exchange.receive(header, known, &mut self.acknowledged)
-                }
-                // Longer than the buffer, but header and token tell whose it is.
-                None => {
-                    let header = Header::parse(&self.incoming);
-                    let header = header.as_ref().map(|(header, _)| header).map_err(|&malformed| malformed);
-                    exchange.receive(header, true, &mut self.acknowledged)
-                }
-            };
-            if let Some(reply) = received.reply
-                && self.socket.send(&reply).await.is_err()
+            let datagram = Datagram::new(incoming, len);
+            if let Some(watch) = &mut watch
+                && let Ok(header) = datagram.header()
+                && let Some(notified) =
+                    watch.receive(header, datagram.message(), self.timer.now(), &mut self.acknowledged)
             {
-                // An ACK or a RST that is lost is the network's everyday: whoever wants it sends its message again. What
-                // arrived has arrived.
-                crate::log::debug!("CoAP: an ACK or a RST could not be sent");
+                self.answer(notified.reply).await;
+                match notified.news {
+                    News::Newer => return Ok(Done::Outdated),
+                    News::Older => continue,
+                    News::BadOption => return Err(Error::BadOption),
+                }
             }
+            let known = datagram
+                .message()
+                .is_none_or(|message| transfer.is_some_and(|transfer| transfer.understands(message)));
+            let received = exchange.receive(datagram.header(), known, &mut self.acknowledged);
+            self.answer(received.reply).await;
             match received.outcome {
                 Outcome::Pending => {}
                 Outcome::Response => return Ok(Done::Response(len)),
                 Outcome::BadOption => return Err(Error::BadOption),
                 Outcome::Reset => return Ok(Done::Reset),
             }
+        }
+    }
+
+    /// Sends an ACK or a RST.
+    pub(super) async fn answer(&mut self, reply: Option<[u8; HEADER]>) {
+        if let Some(reply) = reply
+            && self.socket.send(&reply).await.is_err()
+        {
+            // One that is lost is the network's everyday: whoever wants it sends its message again. What arrived has arrived.
+            crate::log::debug!("CoAP: an ACK or a RST could not be sent");
         }
     }
 }
@@ -382,4 +379,13 @@ enum Done {
     /// With a response of this length in `incoming`; it is longer than the buffer where it was cut off.
     Response(usize),
     Reset,
+    /// With news of the observation whose representation was to be fetched.
+    Outdated,
+}
+
+/// The reply that is in the first `len` bytes of a buffer.
+pub(super) fn reply<E>(buffer: &[u8], len: usize) -> Result<Reply<'_>, Error<E>> {
+    let message = buffer.get(..len).and_then(|datagram| Message::parse(datagram).ok());
+    // It says of the first block what does not hold for the whole.
+    message.map(|message| Reply::new(message.without(&[option::BLOCK2]))).ok_or(Error::ReplyTooLong)
 }

@@ -18,9 +18,11 @@ pub enum Error<E> {
     /// The path is not that of a URI: it has to look like `/a/b` or `/a/b?c=1`, with percents only before two hex digits,
     /// segments of at most 255 bytes, and no `.`, `..` or `#`. Or the [host](super::Request::host) is not that of a URI.
     Path,
-    /// The request does not fit into the client's buffer: shorten it, or raise the client's `SIZE`.
+    /// The request's options and a block of its payload do not fit into a message: shorten the path, or raise the client's
+    /// `SIZE` or [`max_message`](super::Client::set_max_message).
     RequestTooLong,
-    /// The reply does not fit into the client's buffer: raise the client's `SIZE`.
+    /// The reply does not fit into the buffer: raise the client's `SIZE`, lend a longer buffer to
+    /// [`request_into`](super::Client::request_into), or take the reply [in blocks](super::Client::in_blocks).
     ReplyTooLong,
     /// Nothing answered, not even an acknowledgement: is the server there, and does it speak CoAP at this port? Of a
     /// Non-confirmable request, which is not acknowledged, it only says that no response came before the deadline.
@@ -32,8 +34,12 @@ pub enum Error<E> {
     Reset,
     /// The reply has a critical option that this client does not understand, so it was rejected (RFC 7252 §5.4.1).
     BadOption,
-    /// The reply is only the first block of a longer one (RFC 7959), and block-wise transfer is not supported.
-    BlockWise,
+    /// The server's blocks are not those that were asked for or sent (RFC 7959 §2.3): a number, a size or a length is wrong. Is
+    /// another client with the same address in the way, or does the server's block-wise transfer have a bug?
+    BlockMismatch,
+    /// What was asked for changed while its blocks were fetched, each time anew (RFC 7959 §2.4): ask again later, or for larger
+    /// blocks. Of a request that must not be repeated, such as a POST, it changed once.
+    Changing,
 }
 
 impl<E> From<E> for Error<E> {
@@ -51,17 +57,18 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
             Self::Method => "the code is not that of a request",
             Self::Path => "not a path or not a host: a path has to look like `/a/b` or `/a/b?c=1`",
             Self::RequestTooLong => {
-                "the request does not fit into the client's buffer: is its SIZE large enough?"
+                "the request does not fit into a message: are the client's SIZE and max_message large enough?"
             }
             Self::ReplyTooLong => {
-                "the reply does not fit into the client's buffer: is its SIZE large enough?"
+                "the reply does not fit into the buffer: is it, or the client's SIZE, large enough?"
             }
             Self::TimedOut => "no answer: is a CoAP server at this address and port?",
             Self::NoResponse => "acknowledged, but no response: is the deadline long enough for the server?",
             Self::Reset => "rejected with a RST: is the peer a CoAP server?",
             Self::BadOption => "the reply has a critical option that is not understood",
-            Self::BlockWise => {
-                "the reply is the first block of a longer one: block-wise transfer is not supported"
+            Self::BlockMismatch => "the server's blocks are not those that were asked for",
+            Self::Changing => {
+                "it changed while its blocks were fetched: ask again later, or for larger blocks"
             }
         })
     }

@@ -91,12 +91,8 @@ impl Exchange {
         acknowledged: &mut Acknowledged,
     ) -> Received {
         let pending = Received { reply: None, outcome: Outcome::Pending };
-        let header = match header {
-            Ok(header) => header,
-            Err(Malformed::FormatError { kind: Type::Confirmable, message_id }) => {
-                return Received { reply: Some(message::empty(Type::Reset, message_id)), ..pending };
-            }
-            Err(_) => return pending,
+        let Ok(header) = header else {
+            return Received { reply: acknowledged.turn_away(header), ..pending };
         };
         let ours = header.message_id == self.message_id;
         // What this datagram makes of the exchange, if it is a response to our request. One with critical options that are
@@ -136,15 +132,11 @@ impl Exchange {
                 if response == Some(Outcome::Response) {
                     acknowledged.remember(header.message_id);
                 }
-                let kind = match response {
-                    Some(Outcome::BadOption) => Type::Reset,
-                    _ if acknowledged.contains(header) => Type::Acknowledgement,
-                    _ => Type::Reset,
+                let reply = match response {
+                    Some(Outcome::BadOption) => Some(message::empty(Type::Reset, header.message_id)),
+                    _ => acknowledged.turn_away(Ok(header)),
                 };
-                Received {
-                    reply: Some(message::empty(kind, header.message_id)),
-                    outcome: response.unwrap_or(Outcome::Pending),
-                }
+                Received { reply, outcome: response.unwrap_or(Outcome::Pending) }
             }
         }
     }
@@ -163,7 +155,7 @@ impl Exchange {
 pub(super) struct Acknowledged([Option<u16>; 4]);
 
 impl Acknowledged {
-    fn remember(&mut self, message_id: u16) {
+    pub(super) fn remember(&mut self, message_id: u16) {
         if !self.0.contains(&Some(message_id)) {
             self.0.rotate_right(1);
             if let Some(first) = self.0.first_mut() {
@@ -172,8 +164,17 @@ impl Acknowledged {
         }
     }
 
-    fn contains(&self, header: &Header) -> bool {
-        header.code.is_response() && self.0.contains(&Some(header.message_id))
+    /// What is to be sent in return for a message that nobody waits for.
+    pub(super) fn turn_away(&self, header: Result<&Header, Malformed>) -> Option<[u8; HEADER]> {
+        let (message_id, kind) = match header {
+            Ok(Header { kind: Type::Confirmable, code, message_id, .. }) => {
+                let is_known = code.is_response() && self.0.contains(&Some(*message_id));
+                (*message_id, if is_known { Type::Acknowledgement } else { Type::Reset })
+            }
+            Err(Malformed::FormatError { kind: Type::Confirmable, message_id }) => (message_id, Type::Reset),
+            Ok(_) | Err(_) => return None,
+        };
+        Some(message::empty(kind, message_id))
     }
 }
 

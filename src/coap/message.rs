@@ -251,6 +251,32 @@ impl<'a> Message<'a> {
     }
 }
 
+/// A datagram as far as it is in a buffer: of one that was longer, header and token still tell whose it is.
+pub(super) struct Datagram<'a> {
+    header: Result<Header, Malformed>,
+    message: Option<Message<'a>>,
+}
+
+impl<'a> Datagram<'a> {
+    /// The datagram of `len` bytes at the front of `buffer`.
+    pub(super) fn new(buffer: &'a [u8], len: usize) -> Self {
+        match buffer.get(..len).map(Message::parse) {
+            Some(message) => Self { header: message.map(|message| message.header), message: message.ok() },
+            None => Self { header: Header::parse(buffer).map(|(header, _)| header), message: None },
+        }
+    }
+
+    /// The whole message, where it is one and was not cut off.
+    pub(super) fn message(&self) -> Option<&Message<'a>> {
+        self.message.as_ref()
+    }
+
+    /// The header, as it is handed on.
+    pub(super) fn header(&self) -> Result<&Header, Malformed> {
+        self.header.as_ref().map_err(|&malformed| malformed)
+    }
+}
+
 impl ReadableMessage for Message<'_> {
     type Code = u8;
     type MessageOption<'o>

@@ -74,29 +74,36 @@ mod parameters;
 mod policy;
 mod render;
 mod reply;
+mod request;
 mod responder;
 mod retransmission;
 mod settings;
 mod share;
 mod source;
+mod transfer;
 mod upload;
 mod uri;
+mod watch;
 mod well_known;
 mod writer;
 
 // And what has a socket.
+mod blocks;
 mod client;
+mod observation;
 mod plain;
 #[cfg(feature = "embedded-nal")]
 mod polled;
 mod server;
 
+pub use blocks::{Blocks, Part, Progress};
 pub use changes::{Changes, Observable};
-pub use client::{Client, Request};
+pub use client::Client;
 pub use code::Code;
 pub use error::Error;
 pub use handler::ForPeer;
 pub use message::{Malformed, Message, MessageOption, Options, Token, Type};
+pub use observation::Observation;
 pub use observers::ObserveParameters;
 pub use parameters::TransmissionParameters;
 pub use plain::PlainUdp;
@@ -104,6 +111,7 @@ pub use policy::{Access, Methods, Policy, RequestPath, Rule};
 #[cfg(feature = "embedded-nal")]
 pub use polled::PolledServer;
 pub use reply::Reply;
+pub use request::Request;
 pub use responder::Counters;
 pub use server::Server;
 pub use upload::Upload;

@@ -104,34 +104,13 @@ fn definition(number: u16) -> Option<(core::ops::RangeInclusive<usize>, bool)> {
     })
 }
 
-/// Whether a client understands the critical options of a response (§5.4.1).
-///
-/// No critical option of RFC 7252 is for responses. A Block2 that names the first block is understood: whether it is the
-/// last as well is for [`is_first_of_many`] to tell. An error such as 4.13 may say with a Block1 which size would suit it
-/// (RFC 7959 §2.9.3), which is nothing to act on.
-pub(super) fn understands_response(response: &Message<'_>) -> bool {
-    let is_error = !response.header().code.is_success();
-    response.option_iter().all(|option| match option.number() {
-        option::BLOCK1 if is_error => true,
-        option::BLOCK2 => first_block(&option).is_some(),
-        number => !is_critical(number),
-    })
-}
-
-/// Whether a response holds only the first block of a representation (RFC 7959 §2.2).
-pub(super) fn is_first_of_many(response: &Message<'_>) -> bool {
-    response
-        .option_iter()
-        .any(|option| option.number() == option::BLOCK2 && first_block(&option) != Some(false))
-}
-
-/// Whether more follows, if the Block2 option names the first block.
-fn first_block(option: &MessageOption<'_>) -> Option<bool> {
-    let block = option.uint(3)?;
-    (block >> 4 == 0).then_some(block & 0x08 != 0)
+/// The value of a response's Block option with this number, where it has one that is well-formed.
+pub(super) fn block_option(response: &Message<'_>, number: u16) -> Option<Block> {
+    let option = response.option_iter().find(|option| option.number() == number)?;
+    Block::parse(&option).ok()
 }
 
 /// "odd numbers indicate a critical option" (§5.4.6).
-fn is_critical(number: u16) -> bool {
+pub(super) fn is_critical(number: u16) -> bool {
     number & 1 == 1
 }

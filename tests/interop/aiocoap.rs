@@ -38,12 +38,6 @@ pub fn server(key: (&str, &str)) -> (Peer, SocketAddr) {
 /// Runs a client to its end.
 #[track_caller]
 pub fn ask(server: SocketAddr, path: &str, key: (&str, &str), arguments: &[&str]) -> Ended {
-    let (peer, _keys) = start(server, path, key, arguments);
-    peer.wait()
-}
-
-/// Starts a client, and returns the file with its keys as well.
-pub fn start(server: SocketAddr, path: &str, key: (&str, &str), arguments: &[&str]) -> (Peer, Scratch) {
     let keys = format!(
         r#"{{"coaps://*": {{"dtls": {{"client-identity": {{"ascii": "{}"}}, "psk": {{"ascii": "{}"}}}}}}}}"#,
         key.0, key.1
@@ -51,7 +45,14 @@ pub fn start(server: SocketAddr, path: &str, key: (&str, &str), arguments: &[&st
     let keys = Scratch::with("keys.json", keys);
     let mut command = program("aiocoap-client");
     command.args(["--credentials", keys.path()]).args(arguments);
-    (Peer::spawn(command.arg(format!("coaps://{server}{path}"))), keys)
+    Peer::spawn(command.arg(format!("coaps://{server}{path}"))).wait()
+}
+
+/// Starts a client that prints each representation of an observed resource in a line.
+pub fn observe(server: SocketAddr, path: &str, key: (&str, &str)) -> Peer {
+    let mut command = program("python");
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/aiocoap/observe.py"));
+    Peer::spawn(command.args([&format!("coaps://{server}{path}"), key.0, key.1]))
 }
 
 #[test]

@@ -174,11 +174,49 @@ fn aiocoap_downloads_uploads_and_observes() {
     let said = aiocoap::ask(server.address, "/firmware", aiocoap::GOOD, &[]);
     said.must_say(&format!("20000 bytes, CRC-32 {:08x}", Firmware::of(&image).crc32));
 
-    let (observer, _keys) = aiocoap::start(server.address, "/led", aiocoap::GOOD, &["--observe"]);
-    observer.wait_for_count("0", 1);
+    let observer = aiocoap::observe(server.address, "/led", aiocoap::GOOD);
+    observer.wait_for("0\n");
     let put = aiocoap::ask(server.address, "/led", aiocoap::GOOD, &["-m", "PUT", "--payload", "1"]);
     assert!(put.status.success(), "{put}");
-    observer.wait_for_count("1", 1);
+    observer.wait_for("1\n");
+}
+
+/// Our client's long bodies and observations, with libcoap's server.
+#[test]
+fn our_client_moves_long_bodies_and_observes_at_libcoap() {
+    for build in BUILDS {
+        let server = libcoap::server(build, &[]);
+        for (len, size) in [(20_000, "1024"), (5_000, "64"), (100, "16")] {
+            let image = body(len);
+            let (file, copy) = (Scratch::with("image", &image), Scratch::new("copy"));
+            let put = ["-m", "put", "-b", size, "-f", file.path()];
+            let put = ours::client(server.address, "/example_data", &put);
+            assert!(put.status.success(), "{build:?}, {len} bytes in blocks of {size}: {put}");
+            let get = ours::client(server.address, "/example_data", &["-b", size, "-o", copy.path()]);
+            assert!(get.status.success(), "{build:?}, {len} bytes in blocks of {size}: {get}");
+            assert!(copy.read() == Some(image), "{build:?}, {len} bytes in blocks of {size}: {get}");
+        }
+        // It tells the time every second.
+        let observed = ours::client(server.address, "/time", &["-s", "4"]);
+        assert!(observed.status.success(), "{build:?}: {observed}");
+        let times = String::from_utf8_lossy(&observed.stdout).matches(':').count();
+        assert!(times >= 6, "{build:?}, two colons each: {observed}");
+        let links = ours::client(server.address, "/.well-known/core", &[]);
+        links.must_say("</time>");
+    }
+}
+
+#[test]
+fn our_client_moves_long_bodies_at_aiocoap() {
+    let (_server, address) = aiocoap::server(aiocoap::GOOD);
+    let image = body(20_000);
+    let (file, copy) = (Scratch::with("image", &image), Scratch::new("copy"));
+    for arguments in [["-m", "put", "-f", file.path()], ["-m", "get", "-o", copy.path()]] {
+        let suited = [&["--suite", "TLS_PSK_WITH_AES_128_CCM_8"], &arguments[..]].concat();
+        let ended = ours::client_with(aiocoap::GOOD, address, "/value", &suited);
+        assert!(ended.status.success(), "{ended}");
+    }
+    assert!(copy.read() == Some(image));
 }
 
 /// Serves a body of its own at every path.

@@ -3,7 +3,9 @@
 
 use coap_handler::Handler;
 use coap_handler_implementations::{HandlerBuilder, ReportingHandlerBuilder, SimpleRendered, new_dispatcher};
-use coap_message::{Code, MinimalWritableMessage, MutableWritableMessage, ReadableMessage};
+use coap_message::{
+    Code, MessageOption, MinimalWritableMessage, MutableWritableMessage, OptionNumber, ReadableMessage,
+};
 use dtls_psk::coap::{Changes, Server};
 
 #[path = "support/coap_peer.rs"]
@@ -307,6 +309,51 @@ fn handlers_that_make_blocks_do_not_panic() {
                 }
             }
         }
+    }
+}
+
+/// A handler that makes the first of several blocks, and then has no response to the request for another.
+struct OnlyTheFirst(u8);
+
+impl Handler for OnlyTheFirst {
+    type RequestData = bool;
+    type ExtractRequestError = std::convert::Infallible;
+    type BuildResponseError<M: MinimalWritableMessage> = M::UnionError;
+
+    fn extract_request_data<M: ReadableMessage>(
+        &mut self,
+        request: &M,
+    ) -> Result<bool, Self::ExtractRequestError> {
+        Ok(request.options().any(|option| option.number() == BLOCK2))
+    }
+
+    fn estimate_length(&mut self, _: &bool) -> usize {
+        16
+    }
+
+    fn build_response<M: MutableWritableMessage>(
+        &mut self,
+        response: &mut M,
+        is_later: bool,
+    ) -> Result<(), M::UnionError> {
+        if is_later {
+            response.set_code(M::Code::new(self.0)?);
+            return Ok(());
+        }
+        response.set_code(M::Code::new(CONTENT)?);
+        response.add_option(M::OptionNumber::new(BLOCK2)?, &block(0, true, 16))?;
+        response.set_payload(&[b'x'; 16])?;
+        Ok(())
+    }
+}
+
+/// What is no response is not sent, whichever block it was asked for: neither 0.00, as if it came later, nor a request.
+#[test]
+fn a_handler_that_has_no_second_block() {
+    bench!(bench: 1152, Wire::default());
+    for (code, says) in [(0, 500), (GET, 500), (CONTENT, 500), (0x84, 404)] {
+        assert_eq!(bench.get(&mut OnlyTheFirst(code), "/a", Some((0, 16))).says(), 205);
+        assert_eq!(bench.get(&mut OnlyTheFirst(code), "/a", Some((1, 16))).says(), says);
     }
 }
 

@@ -1,5 +1,5 @@
 //! The Echo option (RFC 9175): requests that are fresh, and clients that receive where they are.
-#![cfg(all(feature = "coap", feature = "dtls12", feature = "connection-id"))]
+#![cfg(all(feature = "coap", feature = "dtls12", feature = "dtls13", feature = "connection-id"))]
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -243,6 +243,35 @@ fn short_replies_carry_an_echo() {
     // An old one proves nothing new.
     let (_, reply) = moved.ask(elsewhere(1), get(Some(&echo)), run).unwrap();
     assert!(reply.option(ECHO).is_some());
+}
+
+/// A client that answers return routability checks (RFC 9853) needs no Echo: by the time that its request comes again, it is known to
+/// be there.
+#[test]
+fn return_routability_checks_prove_an_address() {
+    for version in [ProtocolVersion::Dtls12, ProtocolVersion::Dtls13] {
+        let versions = [version];
+        let config = Config::coap().with_versions(&versions).with_connection_id(1);
+        let (time, wire, psk) = (Time::default(), Wire::default(), Psk::new(b"alice", &[1; 16]).unwrap());
+        let (keys, mut storage) = ([psk], Storage::<2, 2>::new());
+        let endpoint = Endpoint::new(&config, &keys, &mut storage, &mut Repeatable(1)).unwrap();
+        let mut secure =
+            nal::asynch::Server::<_, _, _, 2, 2>::new(Port(&wire), endpoint, &time, Repeatable(2));
+        let server = RefCell::new(Server::new(&mut secure, &time, Repeatable(3)));
+        let run = || drive(server.borrow_mut().run(&mut Does(|_| (0x45, vec![b'x'; 900]))));
+        let mut client = Secure::new(&config, &psk, client(0), 1, 0);
+        client.converse(&wire, run);
+        for n in 0..3 {
+            client.at = elsewhere(n);
+            let request = Coap { id: u16::from(n), ..get(None) };
+            let first = client.ask(&wire, &request, run);
+            assert!(first.iter().all(|reply| reply.says() == 401), "{first:?}");
+            // The same message again.
+            let again = client.ask(&wire, &request, run);
+            assert_eq!(again.iter().map(|reply| reply.payload.len()).collect::<Vec<_>>(), [900]);
+        }
+        assert_eq!(server.borrow().counters().requests, 3);
+    }
 }
 
 /// Whatever a client asks for from an address that is not proven, and whatever it observes, no more than three times as many bytes

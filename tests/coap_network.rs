@@ -261,7 +261,7 @@ impl Actor for Client<'_> {
 const PERFECT: Conditions = Conditions { loss: 0, duplicates: 0, delay: 5..=20 };
 
 /// Runs clients over plain sockets (`None`) or in sessions, and checks what all have in common in the end.
-fn play<'k>(
+fn play<'k, const EXCHANGES: usize, const REPLIES: usize>(
     seed: u64,
     conditions: Conditions,
     is_secure: bool,
@@ -287,14 +287,14 @@ fn play<'k>(
         let endpoint = Endpoint::new(config, &keys, &mut storage, &mut Repeatable(1)).unwrap();
         let mut socket =
             nal::asynch::Server::<_, _, _, 16, 16>::new(NetPort(&net), endpoint, &time, Repeatable(2));
-        serve(&net, &mut socket, resources, conditions, &mut clients, &mut changer)
+        serve::<EXCHANGES, REPLIES>(&net, &mut socket, resources, conditions, &mut clients, &mut changer)
     } else {
-        serve(&net, &mut plain(&net), resources, conditions, &mut clients, &mut changer)
+        serve::<EXCHANGES, REPLIES>(&net, &mut plain(&net), resources, conditions, &mut clients, &mut changer)
     };
     (clients, counters)
 }
 
-fn serve(
+fn serve<const EXCHANGES: usize, const REPLIES: usize>(
     net: &Net<'_>,
     socket: &mut impl SessionUdp,
     resources: &Resources,
@@ -304,9 +304,10 @@ fn serve(
 ) -> Counters {
     let mut rooms = [[0; 65_536]; 2];
     let mut uploads = rooms.each_mut().map(|room| Upload::new(room));
-    let mut server = Server::<_, _, _, 1152, 256, 8192, 32>::with_sizes(socket, net.time, Repeatable(3))
-        .with_changes(&resources.changes)
-        .with_uploads(&mut uploads);
+    let mut server =
+        Server::<_, _, _, 1152, EXCHANGES, REPLIES, 32>::with_sizes(socket, net.time, Repeatable(3))
+            .with_changes(&resources.changes)
+            .with_uploads(&mut uploads);
     let mut handler = Does(|seen| resources.handle(seen));
     let mut actors: Vec<&mut (dyn Actor + '_)> =
         clients.iter_mut().map(|client| client as &mut dyn Actor).collect();
@@ -314,11 +315,11 @@ fn serve(
     run(net, server.run(&mut handler), &mut actors, 2_000);
     *net.conditions.borrow_mut() = conditions;
     actors.push(changer);
-    run(net, server.run(&mut handler), &mut actors, 1_000_000);
+    run(net, server.run(&mut handler), &mut actors, 3_000_000);
     drop(actors);
     let counters = server.counters();
     assert_eq!((counters.refused, counters.denied, counters.orphaned, counters.send_errors), (0, 0, 0, 0));
-    assert_eq!(counters.overloaded, 0, "{counters:?}");
+    assert!(EXCHANGES < 100 || counters.overloaded == 0, "{counters:?}");
     // Nobody is left in the table but those who observe.
     let registered = clients.iter().map(|client| match &client.task {
         Task::Observe(all) => all.len(),
@@ -347,7 +348,8 @@ fn nothing_is_done_twice() {
         let loss = 10 + 10 * (seed as u32 % 4);
         let resources = Resources::new();
         let tasks = (0..6).map(|_| Task::Puts(15, vec![])).collect();
-        let (clients, counters) = play(seed, bad(loss), seed % 2 == 1, tasks, &resources, &keys, 0);
+        let (clients, counters) =
+            play::<256, 8192>(seed, bad(loss), seed % 2 == 1, tasks, &resources, &keys, 0);
         let done = resources.done.borrow();
         assert!(done.values().all(|times| *times == 1), "seed {seed}: {done:?}");
         for client in &clients {
@@ -362,6 +364,31 @@ fn nothing_is_done_twice() {
     assert!(duplicates > 1_000 && timed_out > 10, "{duplicates} duplicates, {timed_out} timed out");
 }
 
+/// The same with a memory that is too small for what comes: requests have to wait, and what is safe takes no place from what is not.
+#[test]
+fn nothing_is_done_twice_with_little_memory() {
+    let keys = keys();
+    let mut overloaded = 0;
+    for seed in 0..40 {
+        let resources = Resources::new();
+        let tasks =
+            (0..10).map(|n| if n < 7 { Task::Puts(8, vec![]) } else { Task::Download(vec![], false) });
+        let conditions = bad(10 + 10 * (seed as u32 % 4));
+        let (clients, counters) =
+            play::<24, 256>(seed, conditions, seed % 2 == 1, tasks.collect(), &resources, &keys, 0);
+        let done = resources.done.borrow();
+        assert!(done.values().all(|times| *times == 1), "seed {seed}: {done:?}");
+        for client in &clients {
+            if let Task::Puts(left, answered) = &client.task {
+                assert_eq!(*left, 0);
+                assert!(answered.iter().all(|payload| done[payload] == 1), "seed {seed}");
+            }
+        }
+        overloaded += counters.overloaded;
+    }
+    assert!(overloaded > 500, "{overloaded}");
+}
+
 /// 32 observers over 16 sessions, while resources change: each ends on the last value, unless the server has given it up; and none
 /// ever goes back to an older value.
 #[test]
@@ -372,7 +399,8 @@ fn observers_end_on_the_last_value() {
         let resources = Resources::new();
         let tasks = (0..16).map(|n| Task::Observe(vec![(n % 4, None), ((n + 1) % 4, None)])).collect();
         let conditions = bad(10 + 10 * (seed as u32 % 4));
-        let (clients, counters) = play(seed, conditions, seed % 2 == 1, tasks, &resources, &keys, 40);
+        let (clients, counters) =
+            play::<256, 8192>(seed, conditions, seed % 2 == 1, tasks, &resources, &keys, 40);
         let values = resources.values.borrow();
         assert_eq!(values.iter().sum::<u32>(), 40);
         let all = clients.iter().flat_map(|client| match &client.task {
@@ -405,7 +433,8 @@ fn long_bodies_arrive_whole() {
             Task::Puts(30, vec![]),
         ];
         let conditions = Conditions { loss: 10, duplicates: 10, delay: 10..=1_000 };
-        let (clients, counters) = play(seed, conditions, seed % 2 == 1, tasks, &resources, &keys, 0);
+        let (clients, counters) =
+            play::<256, 8192>(seed, conditions, seed % 2 == 1, tasks, &resources, &keys, 0);
         for client in &clients {
             match &client.task {
                 Task::Download(arrived, done) => assert!(*done && *arrived == resources.big, "seed {seed}"),

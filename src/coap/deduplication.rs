@@ -125,10 +125,18 @@ impl<const EXCHANGES: usize, const REPLIES: usize> Deduplication<EXCHANGES, REPL
             let Some(victim) = victim else { return };
             self.forget(victim);
         }
+        // One source leaves the others a quarter.
+        let most = REPLIES - REPLIES / 4;
         while REPLIES.saturating_sub(self.used) < reply.len() {
-            if let Some(victim) = self.first(|entry| entry.kind == Kind::Repeatable) {
+            let held = self.entries().filter(|entry| entry.key.source == key.source).map(Entry::reply_len);
+            let has_its_share = held.fold(reply.len(), usize::saturating_add) > most;
+            if reply.len() > most {
+                break;
+            } else if let Some(victim) = self.first(|entry| entry.kind == Kind::Repeatable) {
                 self.forget(victim);
-            } else if let Some(victim) = self.first(|entry| !is_repeatable && entry.reply_len() > 0) {
+            } else if let Some(victim) = self.first(|entry| {
+                !is_repeatable && entry.reply_len() > 0 && (!has_its_share || entry.key.source == key.source)
+            }) {
                 self.forget_reply(victim);
             } else {
                 break;
@@ -246,6 +254,24 @@ mod tests {
         assert_eq!(seen.get(key(1, 4), NOW), Seen::Answered(b"jkl"));
         seen.insert(key(1, 5), ONCE, b"123456789", MUCH_LATER, NOW);
         assert_eq!(seen.get(key(1, 5), NOW), Seen::Forgotten);
+    }
+
+    /// One source leaves the others a quarter, whatever it has done.
+    #[test]
+    fn nobody_makes_all_replies_forgotten() {
+        let mut seen = Deduplication::<16, 16>::new();
+        seen.insert(key(1, 1), ONCE, b"abcd", MUCH_LATER, NOW);
+        for message in 0..10 {
+            let reply = [b'x'; 20];
+            seen.insert(key(2, message), ONCE, &reply[..2 * message as usize], MUCH_LATER, NOW);
+        }
+        assert_eq!(seen.get(key(1, 1), NOW), Seen::Answered(b"abcd"));
+        assert_eq!(seen.get(key(2, 6), NOW), Seen::Answered(b"xxxxxxxxxxxx"));
+        // It is who has the most that makes room.
+        seen.insert(key(3, 1), ONCE, b"ef", MUCH_LATER, NOW);
+        seen.insert(key(3, 2), ONCE, b"gh", MUCH_LATER, NOW);
+        assert_eq!(seen.get(key(3, 1), NOW), Seen::Answered(b"ef"));
+        assert!((0..10).all(|message| seen.get(key(2, message), NOW) != Seen::New));
     }
 
     #[test]

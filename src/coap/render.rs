@@ -66,7 +66,7 @@ pub(super) fn render<P: ForPeer>(
             cut(block2, wanted.limit, is_safe(request.header().code), writer);
         }
     }
-    if writer.len() > wanted.limit || writer.is_part() {
+    if writer.len() > wanted.limit || writer.is_part() || !writer.code().is_response() {
         crate::log::warning!("CoAP: the handler has no response that fits, which is 5.00");
         fail(writer);
     }

@@ -51,7 +51,7 @@ use crate::{SessionUdp, Timer};
 ///   least 128. A longer request is answered 4.13 with this size. There are two buffers of it. Messages are no longer than the
 ///   socket says that datagrams to the peer may be.
 /// - `EXCHANGES`: how many requests are remembered to recognise duplicates, 24 bytes each. 64.
-/// - `REPLIES`: how many bytes of replies to them are remembered in all. 1536.
+/// - `REPLIES`: how many bytes of replies to them are remembered in all. 1536, three quarters of which hold the longest reply.
 /// - `OBSERVERS`: how many requests are answered later, observations and separate responses, about 250 bytes each. 8.
 ///
 /// A request of an unsafe method is remembered for [NON_LIFETIME](TransmissionParameters::non_lifetime) at least, 145 seconds, and

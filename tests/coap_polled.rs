@@ -122,7 +122,6 @@ where
     assert_eq!(client.ask(&last, &mut serve), b"\x60\x44\x01\x02\xd1\x0e\x12");
     assert_eq!(server.observers(), 0, "a RST ends an observation");
     assert_eq!(server.counters().send_errors, 0);
-    drop(server);
     drop(handler);
     assert!(board.led());
     assert_eq!(board.firmware().len, 100);

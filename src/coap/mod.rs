@@ -76,6 +76,7 @@ mod blocks;
 mod client;
 mod observation;
 mod plain;
+mod requests;
 mod server;
 
 pub use blocks::{Blocks, Part, Progress};
@@ -89,5 +90,6 @@ pub use parameters::TransmissionParameters;
 pub use plain::PlainUdp;
 pub use reply::Reply;
 pub use request::Request;
+pub use requests::Requests;
 pub use responder::Counters;
 pub use server::Server;

@@ -1,7 +1,11 @@
 //! Where a datagram came from and where it went to.
 
 use core::hash::{Hash, Hasher};
-use core::net::SocketAddr;
+use core::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+/// An address that nobody told.
+#[cfg(any(feature = "embedded-nal", feature = "embedded-nal-async"))]
+pub(crate) const UNKNOWN: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0);
 
 /// The two ends of a datagram's way.
 ///

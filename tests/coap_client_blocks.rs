@@ -13,6 +13,8 @@ mod support;
 use peer::*;
 use support::{Link, Repeatable, World};
 
+/// Code, options and payload.
+type Answer = (u8, Vec<(u16, Vec<u8>)>, Vec<u8>);
 type TestClient<'a, 'w, const SIZE: usize> = Client<'a, Link<'w>, &'w World, Repeatable, SIZE>;
 
 fn client<'a, 'w, const SIZE: usize>(link: &'a mut Link<'w>, world: &'w World) -> TestClient<'a, 'w, SIZE> {
@@ -20,7 +22,7 @@ fn client<'a, 'w, const SIZE: usize>(link: &'a mut Link<'w>, world: &'w World) -
 }
 
 /// A peer that gives these answers in turn, and none after the last.
-fn scripted<'w>(world: &'w World, script: Vec<(u8, Vec<(u16, Vec<u8>)>, Vec<u8>)>) -> Link<'w> {
+fn scripted<'w>(world: &'w World, script: Vec<Answer>) -> Link<'w> {
     let mut script = script.into_iter();
     Link::new(world, move |request| {
         let answer = if is_request(request) { script.next() } else { None };
@@ -32,7 +34,7 @@ fn scripted<'w>(world: &'w World, script: Vec<(u8, Vec<(u16, Vec<u8>)>, Vec<u8>)
 /// What a client with `SIZE` bytes gets, or why not, with what it sent.
 fn ask<const SIZE: usize>(
     request: &Request<'_>,
-    script: Vec<(u8, Vec<(u16, Vec<u8>)>, Vec<u8>)>,
+    script: Vec<Answer>,
 ) -> (Result<(u8, Vec<u8>), Error<support::ScriptOver>>, Vec<String>) {
     let world = World::default();
     let mut link = scripted(&world, script);
@@ -43,7 +45,7 @@ fn ask<const SIZE: usize>(
 }
 
 /// One that a server sends in blocks of `size` without being asked how.
-fn blocks_of(body: &[u8], size: usize) -> Vec<(u8, Vec<(u16, Vec<u8>)>, Vec<u8>)> {
+fn blocks_of(body: &[u8], size: usize) -> Vec<Answer> {
     let last = body.len().div_ceil(size) - 1;
     let block_at = |(at, chunk): (usize, &[u8])| {
         let value = block(at as u32, u32::from(at < last), size as u32);

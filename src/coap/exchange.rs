@@ -83,6 +83,18 @@ impl Exchange {
         }
     }
 
+    /// Whether neither a response nor an acknowledgement has come as yet (§4.7).
+    pub(super) fn is_outstanding(&self) -> bool {
+        !self.acknowledged
+    }
+
+    /// Whether a message answers this one: by its token (§5.3.2), or by its Message ID (§4.2).
+    pub(super) fn concerns(&self, header: &Header) -> bool {
+        let by_id = matches!(header.kind, Type::Acknowledgement | Type::Reset)
+            && header.message_id == self.message_id;
+        by_id || header.code.is_response() && self.token == Some(header.token)
+    }
+
     /// Sorts a message out that came from the peer. `known` says whether the critical options in it are understood.
     pub(super) fn receive(
         &mut self,

@@ -94,6 +94,7 @@ mod observation;
 mod plain;
 #[cfg(feature = "embedded-nal")]
 mod polled;
+mod requests;
 mod server;
 
 pub use blocks::{Blocks, Part, Progress};
@@ -112,6 +113,7 @@ pub use policy::{Access, Methods, Policy, RequestPath, Rule};
 pub use polled::PolledServer;
 pub use reply::Reply;
 pub use request::Request;
+pub use requests::Requests;
 pub use responder::Counters;
 pub use server::Server;
 pub use upload::Upload;

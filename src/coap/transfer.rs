@@ -183,6 +183,21 @@ impl<'r> Transfer<'r> {
         self.total
     }
 
+    /// Whether the next message carries an Echo.
+    pub(super) const fn has_echo(&self) -> bool {
+        self.echo.is_some()
+    }
+
+    /// The message at hand was not sent after all, for its Echo is not for this server.
+    pub(super) fn forget_echo(&mut self) {
+        (self.echo, self.needs_echo, self.challenged) = (None, false, false);
+    }
+
+    /// Whether the payload goes in blocks.
+    pub(super) const fn has_block1(&self) -> bool {
+        self.szx.is_some()
+    }
+
     /// The Echo value for the next request to the server.
     pub(super) fn into_echo(self) -> Option<Echo> {
         self.echo
@@ -304,7 +319,7 @@ impl<'r> Transfer<'r> {
 
     /// Whether the critical options of a response to the message at hand are understood (RFC 7252 §5.4.1).
     pub(super) fn understands(&self, response: &Message<'_>) -> bool {
-        understands(response, self.szx.is_some())
+        understands(response, self.has_block1())
     }
 
     /// Takes the response to the message at hand, of `len` bytes behind those of the reply so far.

@@ -6,12 +6,12 @@ use embedded_nal::{UdpClientStack, UdpFullStack};
 use rand_core::TryCryptoRng;
 
 use super::Error;
-use super::buffered::{BufferedConnection, BufferedEndpoint, UNKNOWN, deliver};
+use super::buffered::{BufferedConnection, BufferedEndpoint, deliver};
 use crate::config::Config;
 use crate::connection::{Connection, Event, ImageSeal};
 use crate::endpoint::Endpoint;
 use crate::log::info;
-use crate::path::Path;
+use crate::path::{Path, UNKNOWN};
 use crate::peer::{Peer, PeerLookup, SessionId, SessionStack};
 use crate::psk::Psk;
 use crate::stats::Stats;

@@ -4,7 +4,6 @@
 //! later. A datagram that is to be sent stays the next one until the shell says [`sent`](BufferedConnection::sent), so
 //! nothing is sealed twice. Received records are opened one at a time, as the shell asks for them.
 
-use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 use core::ops::Range;
 
 use rand_core::TryCryptoRng;
@@ -13,12 +12,9 @@ use crate::config::Config;
 use crate::connection::{Connection, Event, ImageSeal};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
-use crate::path::Path;
+use crate::path::{Path, UNKNOWN};
 use crate::peer::SessionId;
 use crate::time::Instant;
-
-/// An address that nobody told.
-pub(super) const UNKNOWN: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0);
 
 /// A buffer of `N` bytes, of which `waiting` is still to be sent or to be read.
 struct Datagram<const N: usize> {

@@ -76,9 +76,14 @@ impl World {
         self.now.set(millis);
     }
 
-    fn wait_for(&self, millis: u64) {
+    pub fn wait_for(&self, millis: u64) {
         let next = self.next.get().map_or(millis, |next| next.min(millis));
         self.next.set(Some(next));
+    }
+
+    /// The earliest thing that someone has waited for since the last call.
+    pub fn take_next(&self) -> Option<u64> {
+        self.next.take()
     }
 
     /// Runs a future to its end; `None` when it waits for something that never happens.

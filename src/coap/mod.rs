@@ -57,9 +57,11 @@
 //! into one message.
 
 // What needs no I/O, in alphabetical order: from the wire format to both ends of an exchange.
+mod answer;
 mod block;
 mod changes;
 mod code;
+mod counters;
 mod deduplication;
 mod echo;
 mod error;
@@ -67,11 +69,13 @@ mod exchange;
 mod handler;
 mod message;
 mod message_ids;
+mod notifications;
 mod observers;
 mod option_format;
 mod options;
 mod parameters;
 mod policy;
+mod reception;
 mod render;
 mod reply;
 mod request;
@@ -101,6 +105,7 @@ pub use blocks::{Blocks, Part, Progress};
 pub use changes::{Changes, Observable};
 pub use client::Client;
 pub use code::Code;
+pub use counters::Counters;
 pub use error::Error;
 pub use handler::ForPeer;
 pub use message::{Malformed, Message, MessageOption, Options, Token, Type};
@@ -114,7 +119,6 @@ pub use polled::PolledServer;
 pub use reply::Reply;
 pub use request::Request;
 pub use requests::Requests;
-pub use responder::Counters;
 pub use server::Server;
 pub use upload::Upload;
 pub use well_known::WellKnownCore;

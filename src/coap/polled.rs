@@ -7,9 +7,11 @@ use coap_handler::Handler;
 use rand_core::TryCryptoRng;
 
 use super::changes::Observable;
+use super::counters::count;
 use super::handler::ForEveryone;
 use super::policy::Policy;
-use super::responder::{Reception, Responder, count};
+use super::reception::Reception;
+use super::responder::Responder;
 use super::settings::settings;
 use super::source::Source;
 use super::upload::Upload;

@@ -9,9 +9,11 @@ use embassy_futures::select::{Either3, select3};
 use rand_core::TryCryptoRng;
 
 use super::changes::Observable;
+use super::counters::count;
 use super::handler::ForEveryone;
 use super::policy::Policy;
-use super::responder::{Reception, Responder, count};
+use super::reception::Reception;
+use super::responder::Responder;
 use super::settings::settings;
 use super::source::Source;
 use super::upload::Upload;

@@ -129,7 +129,7 @@ impl<'s, S: ConnectedUdp, T: Timer, R: TryCryptoRng, const SIZE: usize> Client<'
     /// networks of which nothing is known.
     ///
     /// A longer payload goes in blocks that fit (RFC 7959), and the server is asked for such blocks. On a link with a smaller MTU
-    /// this is what is left of it: [`Connection::max_payload`](crate::Connection::max_payload) knows. More than `SIZE` counts as
+    /// this is the MTU without the [overhead](crate::Connection::overhead) of a record. More than `SIZE` counts as
     /// `SIZE`, and less than 32 as 32.
     pub fn set_max_message(&mut self, bytes: usize) {
         self.link.max_message = bytes.clamp(32, SIZE);

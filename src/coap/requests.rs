@@ -17,6 +17,7 @@ use super::message::{Datagram, HEADER, Header, Type};
 use super::message_ids::MessageIds;
 use super::transfer::{Echo, Failure, Step, Transfer, understands};
 use super::{Error, Reply, Request, Token, TransmissionParameters};
+use crate::path::is_same;
 use crate::{Instant, PeerLookup, SessionId, Timer};
 
 /// When someone who waits for a place, and for whose waker there is no room, looks whether there is one.
@@ -460,7 +461,7 @@ where
                 _ => continue,
             };
             // "The DTLS session MUST be the same, and the epoch MUST be the same" (§9.1.2), and so does the address (§5.3.2).
-            if slot.remote != remote || slot.session != session {
+            if !is_same(slot.remote, remote) || slot.session != session {
                 continue;
             }
             let known = datagram.message().is_none_or(|response| understands(response, message.has_block1));
@@ -506,7 +507,7 @@ impl<E, R, const N: usize, const SIZE: usize> State<E, R, N, SIZE> {
     /// The first message in line of those to servers with which fewer than `nstart` requests are outstanding (§4.7).
     fn next_in_line(&self, nstart: usize) -> Option<usize> {
         let outstanding = |remote: SocketAddr| {
-            let with = self.slots.iter().filter(|slot| slot.remote == remote);
+            let with = self.slots.iter().filter(|slot| is_same(slot.remote, remote));
             with.filter(
                 |slot| matches!(&slot.stage, Stage::Underway { exchange, .. } if exchange.is_outstanding()),
             )
@@ -531,10 +532,10 @@ impl<E, R, const N: usize, const SIZE: usize> State<E, R, N, SIZE> {
     fn take(&mut self, local: SocketAddr, remote: SocketAddr) -> Option<usize> {
         let free = |slot: &Slot<_, SIZE>| !slot.is_taken;
         // The one that knows what this server wants to hear.
-        let known = self.slots.iter().position(|slot| free(slot) && slot.remote == remote);
+        let known = self.slots.iter().position(|slot| free(slot) && is_same(slot.remote, remote));
         let index = known.or_else(|| self.slots.iter().position(free))?;
         let slot = self.slots.get_mut(index)?;
-        if slot.remote != remote {
+        if !is_same(slot.remote, remote) {
             slot.echo = None;
         }
         (slot.is_taken, slot.local, slot.remote) = (true, local, remote);

@@ -76,6 +76,8 @@ mod blocks;
 mod client;
 mod observation;
 mod plain;
+#[cfg(feature = "embedded-nal")]
+mod poll_client;
 mod requests;
 mod server;
 
@@ -88,6 +90,8 @@ pub use message::{Malformed, Message, MessageOption, Options, Token, Type};
 pub use observation::Observation;
 pub use parameters::TransmissionParameters;
 pub use plain::PlainUdp;
+#[cfg(feature = "embedded-nal")]
+pub use poll_client::{Pending, PollClient};
 pub use reply::Reply;
 pub use request::Request;
 pub use requests::Requests;

@@ -1,11 +1,12 @@
 //! Where a datagram came from and where it went to.
 
 use core::hash::{Hash, Hasher};
-use core::net::{IpAddr, Ipv6Addr, SocketAddr};
+use core::net::SocketAddr;
 
 /// An address that nobody told.
 #[cfg(any(feature = "embedded-nal", feature = "embedded-nal-async"))]
-pub(crate) const UNKNOWN: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0);
+pub(crate) const UNKNOWN: SocketAddr =
+    SocketAddr::new(core::net::IpAddr::V6(core::net::Ipv6Addr::UNSPECIFIED), 0);
 
 /// The two ends of a datagram's way.
 ///
@@ -39,6 +40,12 @@ fn key_of(address: SocketAddr) -> Key {
     }
     [*p1, *p0] = address.port().to_be_bytes();
     key
+}
+
+/// Whether two addresses are the same, as those of [`Path`] are.
+#[cfg(feature = "embedded-nal-async")]
+pub(crate) fn is_same(one: SocketAddr, other: SocketAddr) -> bool {
+    key_of(one) == key_of(other)
 }
 
 impl Path {

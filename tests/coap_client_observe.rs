@@ -1,5 +1,6 @@
 //! The CoAP client as an observer (RFC 7641), against a peer in simulated time.
 #![cfg(feature = "coap")]
+#![allow(clippy::drop_non_drop, reason = "it says where an observation ends")]
 
 use std::cell::RefCell;
 
@@ -13,6 +14,8 @@ mod support;
 use peer::*;
 use support::{Link, Repeatable, World};
 
+/// Codes and payloads.
+type Items = Vec<Result<(u8, Vec<u8>), Error<support::ScriptOver>>>;
 type TestClient<'a, 'w, const SIZE: usize = 512> = Client<'a, Link<'w>, &'w World, Repeatable, SIZE>;
 
 fn client<'a, 'w>(link: &'a mut Link<'w>, world: &'w World) -> TestClient<'a, 'w> {
@@ -44,10 +47,7 @@ fn notifying<'w>(world: &'w World, notifications: impl Fn(&[u8]) -> Vec<(u64, Ve
 }
 
 /// All that an observation brings until there is no more, or nothing happens any more.
-fn all<const SIZE: usize>(
-    world: &World,
-    client: &mut TestClient<'_, '_, SIZE>,
-) -> Vec<Result<(u8, Vec<u8>), Error<support::ScriptOver>>> {
+fn all<const SIZE: usize>(world: &World, client: &mut TestClient<'_, '_, SIZE>) -> Items {
     let mut observation = client.observe(&Request::get("/temperature"));
     let mut items = vec![];
     while let Some(next) = world.run(async {
@@ -63,7 +63,7 @@ fn all<const SIZE: usize>(
     items
 }
 
-fn contents(payloads: &[&[u8]]) -> Vec<Result<(u8, Vec<u8>), Error<support::ScriptOver>>> {
+fn contents(payloads: &[&[u8]]) -> Items {
     payloads.iter().map(|payload| Ok((CONTENT, payload.to_vec()))).collect()
 }
 

@@ -3,8 +3,7 @@
 use embedded_nal_async::ConnectedUdp;
 use rand_core::TryCryptoRng;
 
-use super::client::reply;
-use super::transfer::{Step, Transfer};
+use super::transfer::{Step, Transfer, reply};
 use super::{Client, Error, Reply, Request};
 use crate::Timer;
 
@@ -128,7 +127,7 @@ where
         let (offset, total, len) = (transfer.part(), transfer.total(), transfer.newest());
         let is_last = step == Step::Done;
         if is_last {
-            link.echo = self.transfer.take().and_then(Transfer::into_echo);
+            link.echo = self.transfer.take().and_then(|mut transfer| transfer.take_echo());
         }
         Ok(Some(Progress::Received(Part { reply: reply(incoming, len)?, offset, total, is_last })))
     }

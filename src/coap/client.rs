@@ -2,25 +2,17 @@
 
 use core::time::Duration;
 
-use coap_numbers::option;
 use embassy_futures::select::{Either, select};
 use embedded_nal_async::ConnectedUdp;
 use rand_core::TryCryptoRng;
 
-use super::exchange::{Acknowledged, Exchange, Outcome, Step};
+use super::exchange::{Acknowledged, Outcome, Step};
 use super::message::{self, Datagram, HEADER, Header, Type};
 use super::message_ids::MessageIds;
-use super::transfer::{self, Echo, Failure, Transfer};
+use super::transfer::{self, Echo, Failure, MAX_MESSAGE, MIN_MESSAGE, Outgoing, Transfer, draw_token, reply};
 use super::watch::{News, Watch};
-use super::{Blocks, Code, Error, Message, Observation, Reply, Request, Token, TransmissionParameters};
+use super::{Blocks, Code, Error, Observation, Reply, Request, Token, TransmissionParameters};
 use crate::Timer;
-
-/// How long the tokens are that a client makes: "A client that is connected to the general Internet SHOULD use at least 32
-/// bits of randomness" (§5.3.1).
-pub(super) const TOKEN: usize = 4;
-
-/// The longest message for a network of which nothing is known (§4.6).
-pub(super) const MAX_MESSAGE: usize = 1152;
 
 /// A CoAP client (RFC 7252) on a socket that is connected to a server.
 ///
@@ -90,7 +82,7 @@ impl<'s, S: ConnectedUdp, T: Timer, R: TryCryptoRng> Client<'s, S, T, R> {
 impl<'s, S: ConnectedUdp, T: Timer, R: TryCryptoRng, const SIZE: usize> Client<'s, S, T, R, SIZE> {
     /// A client on `socket` with a size of your choice.
     pub fn with_size(socket: &'s mut S, timer: T, rng: R) -> Self {
-        const { assert!(SIZE >= 32, "SIZE: a message needs room for its header, its token and a path") }
+        const { assert!(SIZE >= MIN_MESSAGE, "SIZE: a message needs room for its header, its token and a path") }
         let parameters = TransmissionParameters::RFC_7252;
         let link = Link {
             socket,
@@ -129,10 +121,10 @@ impl<'s, S: ConnectedUdp, T: Timer, R: TryCryptoRng, const SIZE: usize> Client<'
     /// networks of which nothing is known.
     ///
     /// A longer payload goes in blocks that fit (RFC 7959), and the server is asked for such blocks. On a link with a smaller MTU
-    /// this is what is left of it: [`Connection::max_payload`](crate::Connection::max_payload) knows. More than `SIZE` counts as
+    /// this is the MTU without the [overhead](crate::Connection::overhead) of a record. More than `SIZE` counts as
     /// `SIZE`, and less than 32 as 32.
     pub fn set_max_message(&mut self, bytes: usize) {
-        self.link.max_message = bytes.clamp(32, SIZE);
+        self.link.max_message = bytes.clamp(MIN_MESSAGE, SIZE);
     }
 
     /// Asks for what is at `path`, like `/a/b` or `/a/b?c=1`.
@@ -238,14 +230,17 @@ impl<'s, S: ConnectedUdp, T: Timer, R: TryCryptoRng, const SIZE: usize> Client<'
     /// [`Random`](Error::Random) when the random number generator did. There are no others.
     pub async fn ping(&mut self) -> Result<(), Error<S::Error>> {
         let Self { link, incoming } = self;
-        let message_id = link.next_message_id()?;
+        let message_id = link.message_ids.peek(&mut link.rng).map_err(|_| Error::Random)?;
+        let random = Some(link.rng.try_next_u32().map_err(|_| Error::Random)?);
+        link.message_ids.used(message_id);
         let header = Header { kind: Type::Confirmable, code: Code::EMPTY, message_id, token: Token::EMPTY };
         let ping = message::empty(header.kind, header.message_id);
         if let Some(outgoing) = link.outgoing.get_mut(..ping.len()) {
             outgoing.copy_from_slice(&ping);
         }
+        let ping = Outgoing { header, len: ping.len(), random };
         // There is no response to a ping: whatever ends its exchange is a RST or an ACK.
-        link.exchange(&header, ping.len(), None, None, incoming).await.map(|_| ())
+        link.exchange(&ping, None, None, incoming).await.map(|_| ())
     }
 }
 
@@ -255,7 +250,7 @@ impl<S: ConnectedUdp, T: Timer, R: TryCryptoRng, const SIZE: usize> Link<'_, S, 
         let mut transfer = Transfer::new(*request, self.echo.take());
         while self.step(&mut transfer, None, None, buffer).await? != transfer::Step::Done {}
         let len = transfer.received();
-        self.echo = transfer.into_echo();
+        self.echo = transfer.take_echo();
         Ok(len)
     }
 
@@ -269,15 +264,11 @@ impl<S: ConnectedUdp, T: Timer, R: TryCryptoRng, const SIZE: usize> Link<'_, S, 
         watch: Option<&mut Watch>,
         buffer: &mut [u8],
     ) -> Result<transfer::Step, Error<S::Error>> {
-        let token = match token {
-            Some(token) => token,
-            None => self.token()?,
-        };
-        let header = transfer.header(self.next_message_id()?, token).map_err(Failure::into_error)?;
-        let outgoing = self.outgoing.get_mut(..self.max_message).unwrap_or_default();
-        let len = transfer.emit(&header, outgoing, buffer.len()).map_err(Failure::into_error)?;
+        let Self { rng, message_ids, outgoing, max_message, .. } = self;
+        let outgoing = outgoing.get_mut(..*max_message).unwrap_or_default();
+        let message = transfer.next_message(token, message_ids, rng, outgoing, buffer.len())?;
         let free = buffer.get_mut(transfer.received()..).unwrap_or_default();
-        match self.exchange(&header, len, Some(transfer), watch, free).await? {
+        match self.exchange(&message, Some(transfer), watch, free).await? {
             Done::Reset => Err(Error::Reset),
             Done::Response(len) => transfer.on_response(buffer, len).map_err(Failure::into_error),
             Done::Outdated => {
@@ -288,37 +279,23 @@ impl<S: ConnectedUdp, T: Timer, R: TryCryptoRng, const SIZE: usize> Link<'_, S, 
     }
 
     pub(super) fn token(&mut self) -> Result<Token, Error<S::Error>> {
-        let mut token = [0; TOKEN];
-        self.rng.try_fill_bytes(&mut token).map_err(|_| Error::Random)?;
-        Ok(Token::new(&token).unwrap_or_default())
+        draw_token(&mut self.rng)
     }
 
-    fn next_message_id(&mut self) -> Result<u16, Error<S::Error>> {
-        let message_id = self.message_ids.peek(&mut self.rng).map_err(|_| Error::Random)?;
-        self.message_ids.used(message_id);
-        Ok(message_id)
-    }
-
-    /// Sends the first `len` bytes of `outgoing` until something answers, and receives into `incoming`.
+    /// Sends the message that is in `outgoing` until something answers, and receives into `incoming`.
     async fn exchange(
         &mut self,
-        header: &Header,
-        len: usize,
+        message: &Outgoing,
         transfer: Option<&Transfer<'_>>,
         mut watch: Option<&mut Watch>,
         incoming: &mut [u8],
     ) -> Result<Done, Error<S::Error>> {
-        let random = match header.kind {
-            Type::Confirmable => Some(self.rng.try_next_u32().map_err(|_| Error::Random)?),
-            _ => None,
-        };
+        let Outgoing { header, len, .. } = *message;
         let outgoing = self.outgoing.get(..len).unwrap_or_default();
         self.socket.send(outgoing).await.map_err(Error::Socket)?;
         // Sending may have taken a handshake, which is none of the server's time to answer.
         let now = self.timer.now();
-        let token = transfer.map(|_| header.token);
-        let mut exchange =
-            Exchange::new(header.message_id, token, random, self.deadline, self.parameters, now);
+        let mut exchange = message.exchange(self.deadline, self.parameters, now);
         loop {
             let until = match exchange.poll(self.timer.now()) {
                 Step::Transmit => {
@@ -381,11 +358,4 @@ enum Done {
     Reset,
     /// With news of the observation whose representation was to be fetched.
     Outdated,
-}
-
-/// The reply that is in the first `len` bytes of a buffer.
-pub(super) fn reply<E>(buffer: &[u8], len: usize) -> Result<Reply<'_>, Error<E>> {
-    let message = buffer.get(..len).and_then(|datagram| Message::parse(datagram).ok());
-    // It says of the first block what does not hold for the whole.
-    message.map(|message| Reply::new(message.without(&[option::BLOCK2]))).ok_or(Error::ReplyTooLong)
 }

@@ -97,7 +97,9 @@ mod client;
 mod observation;
 mod plain;
 #[cfg(feature = "embedded-nal")]
-mod polled;
+mod polled_client;
+#[cfg(feature = "embedded-nal")]
+mod polled_server;
 mod requests;
 mod server;
 
@@ -115,7 +117,9 @@ pub use parameters::TransmissionParameters;
 pub use plain::PlainUdp;
 pub use policy::{Access, Methods, Policy, RequestPath, Rule};
 #[cfg(feature = "embedded-nal")]
-pub use polled::PolledServer;
+pub use polled_client::{Pending, PolledClient};
+#[cfg(feature = "embedded-nal")]
+pub use polled_server::PolledServer;
 pub use reply::Reply;
 pub use request::Request;
 pub use requests::Requests;

@@ -3,9 +3,8 @@
 use embedded_nal_async::ConnectedUdp;
 use rand_core::TryCryptoRng;
 
-use super::client::reply;
 use super::message::Datagram;
-use super::transfer::{DEREGISTER, Failure, REGISTER, Step, Transfer};
+use super::transfer::{DEREGISTER, Failure, REGISTER, Step, Transfer, reply};
 use super::watch::{News, Watch};
 use super::{Client, Error, Message, Reply, Request};
 use crate::Timer;
@@ -109,7 +108,7 @@ where
         // with is of no interest, unless that is to ask again.
         let token = Some(self.watch.token());
         while link.step(&mut transfer, token, Some(&mut self.watch), incoming).await? == Step::Again {}
-        link.echo = transfer.into_echo();
+        link.echo = transfer.take_echo();
         Ok(())
     }
 
@@ -136,7 +135,7 @@ where
             Step::Part => self.fetch(Some(transfer)).await,
             _ => {
                 let len = transfer.received();
-                link.echo = transfer.into_echo();
+                link.echo = transfer.take_echo();
                 Ok(len)
             }
         }
@@ -154,7 +153,7 @@ where
         // "the requests for additional blocks cannot make use of the token of the Observation relationship" (RFC 7959 §3.4).
         while link.step(&mut transfer, None, Some(&mut self.watch), incoming).await? != Step::Done {}
         let len = transfer.received();
-        link.echo = transfer.into_echo();
+        link.echo = transfer.take_echo();
         Ok(len)
     }
 
@@ -189,7 +188,7 @@ where
         match transfer.on_response(incoming, len).map_err(Failure::into_error)? {
             Step::Done => {
                 let len = transfer.received();
-                link.echo = transfer.into_echo();
+                link.echo = transfer.take_echo();
                 Ok(len)
             }
             _ => self.fetch(Some(transfer)).await,

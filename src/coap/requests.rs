@@ -11,12 +11,14 @@ use embassy_futures::select::{Either, Either3, select, select3};
 use embedded_nal_async::UnconnectedUdp;
 use rand_core::TryCryptoRng;
 
-use super::client::{MAX_MESSAGE, TOKEN, reply};
 use super::exchange::{self, Acknowledged, Exchange, Outcome};
-use super::message::{Datagram, HEADER, Header, Type};
+use super::message::{Datagram, HEADER};
 use super::message_ids::MessageIds;
-use super::transfer::{Echo, Failure, Step, Transfer, understands};
-use super::{Error, Reply, Request, Token, TransmissionParameters};
+use super::transfer::{
+    Echo, Failure, MAX_MESSAGE, MIN_MESSAGE, Outgoing, Step, Transfer, reply, understands,
+};
+use super::{Error, Reply, Request, TransmissionParameters};
+use crate::path::is_same;
 use crate::{Instant, PeerLookup, SessionId, Timer};
 
 /// When someone who waits for a place, and for whose waker there is no room, looks whether there is one.
@@ -111,6 +113,9 @@ struct Slot<E, const SIZE: usize> {
     echo: Option<Echo>,
     session: Session,
     stage: Stage<E>,
+    /// Whether the message has a block of the payload in it, and an Echo.
+    has_block1: bool,
+    has_echo: bool,
     waker: Option<Waker>,
     /// The message that is to be sent or sent again, then the response.
     buffer: [u8; SIZE],
@@ -132,16 +137,6 @@ enum Over {
     Response(usize),
     /// The message has an Echo in it that another session said.
     OtherSession,
-}
-
-#[derive(Clone, Copy)]
-struct Outgoing {
-    header: Header,
-    len: usize,
-    /// What spreads the first timeout of a Confirmable message.
-    random: Option<u32>,
-    has_block1: bool,
-    has_echo: bool,
 }
 
 /// What whoever holds the socket does next.
@@ -174,7 +169,7 @@ where
     /// A client on `socket` with sizes of your choice.
     pub fn with_size(socket: &'s mut S, timer: T, rng: R) -> Self {
         const { assert!(N > 0, "N: a request needs a place") }
-        const { assert!(SIZE >= 32, "SIZE: a message needs room for its header, its token and a path") }
+        const { assert!(SIZE >= MIN_MESSAGE, "SIZE: a message needs room for its header, its token and a path") }
         let parameters = TransmissionParameters::RFC_7252;
         let state = State {
             rng,
@@ -214,7 +209,7 @@ where
 
     /// Sets how long messages may be in bytes, as [`Client::set_max_message`](super::Client::set_max_message) does.
     pub fn set_max_message(&mut self, bytes: usize) {
-        self.max_message = bytes.clamp(32, SIZE);
+        self.max_message = bytes.clamp(MIN_MESSAGE, SIZE);
     }
 
     /// Sets NSTART, how many requests may be outstanding with one server: sent, but neither acknowledged nor answered. 1 by
@@ -301,7 +296,7 @@ where
             }
         }
         let len = transfer.received();
-        place.keep_echo(transfer.into_echo());
+        place.keep_echo(transfer.take_echo());
         reply(buffer, len)
     }
 
@@ -407,8 +402,8 @@ where
             let message = match &slot.stage {
                 // "A client MUST only send Echo option values to endpoints it received them from (where [...] the security
                 // association is part of the endpoint)" (RFC 9175 §2.3).
-                Stage::Queued { message, .. }
-                    if message.has_echo && session(io.socket, slot.local, slot.remote) != slot.session =>
+                Stage::Queued { .. }
+                    if slot.has_echo && session(io.socket, slot.local, slot.remote) != slot.session =>
                 {
                     slot.finish(Ok(Over::OtherSession));
                     continue;
@@ -433,9 +428,7 @@ where
         } else if matches!(slot.stage, Stage::Queued { .. }) {
             // Sending may have taken a handshake, which is none of the server's time to answer.
             let now = self.timer.now();
-            let Header { message_id, token, .. } = message.header;
-            let exchange =
-                Exchange::new(message_id, Some(token), message.random, self.deadline, self.parameters, now);
+            let exchange = message.exchange(self.deadline, self.parameters, now);
             slot.session = session;
             slot.stage = Stage::Underway { exchange, message: *message };
         }
@@ -460,10 +453,10 @@ where
                 _ => continue,
             };
             // "The DTLS session MUST be the same, and the epoch MUST be the same" (§9.1.2), and so does the address (§5.3.2).
-            if slot.remote != remote || slot.session != session {
+            if !is_same(slot.remote, remote) || slot.session != session {
                 continue;
             }
-            let known = datagram.message().is_none_or(|response| understands(response, message.has_block1));
+            let known = datagram.message().is_none_or(|response| understands(response, slot.has_block1));
             let received = exchange.receive(Ok(header), known, acknowledged);
             let over = match received.outcome {
                 Outcome::Pending => {
@@ -506,7 +499,7 @@ impl<E, R, const N: usize, const SIZE: usize> State<E, R, N, SIZE> {
     /// The first message in line of those to servers with which fewer than `nstart` requests are outstanding (§4.7).
     fn next_in_line(&self, nstart: usize) -> Option<usize> {
         let outstanding = |remote: SocketAddr| {
-            let with = self.slots.iter().filter(|slot| slot.remote == remote);
+            let with = self.slots.iter().filter(|slot| is_same(slot.remote, remote));
             with.filter(
                 |slot| matches!(&slot.stage, Stage::Underway { exchange, .. } if exchange.is_outstanding()),
             )
@@ -531,10 +524,10 @@ impl<E, R, const N: usize, const SIZE: usize> State<E, R, N, SIZE> {
     fn take(&mut self, local: SocketAddr, remote: SocketAddr) -> Option<usize> {
         let free = |slot: &Slot<_, SIZE>| !slot.is_taken;
         // The one that knows what this server wants to hear.
-        let known = self.slots.iter().position(|slot| free(slot) && slot.remote == remote);
+        let known = self.slots.iter().position(|slot| free(slot) && is_same(slot.remote, remote));
         let index = known.or_else(|| self.slots.iter().position(free))?;
         let slot = self.slots.get_mut(index)?;
-        if slot.remote != remote {
+        if !is_same(slot.remote, remote) {
             slot.echo = None;
         }
         (slot.is_taken, slot.local, slot.remote) = (true, local, remote);
@@ -560,6 +553,8 @@ impl<E, const SIZE: usize> Slot<E, SIZE> {
         echo: None,
         session: None,
         stage: Stage::Idle,
+        has_block1: false,
+        has_echo: false,
         waker: None,
         buffer: [0; SIZE],
     };
@@ -609,20 +604,10 @@ where
         let mut state = self.requests.state.borrow_mut();
         let State { rng, message_ids, slots, ticket, .. } = &mut *state;
         let Some(slot) = slots.get_mut(self.index) else { return Err(Error::RequestTooLong) };
-        let mut token = [0; TOKEN];
-        rng.try_fill_bytes(&mut token).map_err(|_| Error::Random)?;
-        let message_id = message_ids.peek(rng).map_err(|_| Error::Random)?;
-        let token = Token::new(&token).unwrap_or_default();
-        let header = transfer.header(message_id, token).map_err(Failure::into_error)?;
-        let random = match header.kind {
-            Type::Confirmable => Some(rng.try_next_u32().map_err(|_| Error::Random)?),
-            _ => None,
-        };
-        let has_echo = transfer.has_echo();
+        slot.has_echo = transfer.has_echo();
         let buffer = slot.buffer.get_mut(..self.requests.max_message).unwrap_or_default();
-        let len = transfer.emit(&header, buffer, capacity).map_err(Failure::into_error)?;
-        message_ids.used(message_id);
-        let message = Outgoing { header, len, random, has_block1: transfer.has_block1(), has_echo };
+        let message = transfer.next_message(None, message_ids, rng, buffer, capacity)?;
+        slot.has_block1 = transfer.has_block1();
         slot.stage = Stage::Queued { ticket: *ticket, message };
         *ticket += 1;
         state.change();

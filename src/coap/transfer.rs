@@ -1,15 +1,31 @@
 //! One request of the user as the exchanges that it takes (RFC 7959, RFC 9175), without I/O.
 
+use core::time::Duration;
+
 use coap_message::MinimalWritableMessage;
 use coap_numbers::{code, option};
+use rand_core::TryCryptoRng;
 
 use super::block::Block;
+use super::exchange::Exchange;
 use super::message::{Header, Type};
+use super::message_ids::MessageIds;
 use super::options::{block_option, is_critical};
 use super::uri::PathError;
 use super::writer::Writer;
-use super::{Code, Error, Message, MessageOption, Request, Token};
+use super::{Code, Error, Message, MessageOption, Reply, Request, Token, TransmissionParameters};
+use crate::Instant;
 use crate::bytes::ByteString;
+
+/// How long the tokens are that a client makes: "A client that is connected to the general Internet SHOULD use at least 32
+/// bits of randomness" (RFC 7252 §5.3.1).
+const TOKEN: usize = 4;
+
+/// The longest message for a network of which nothing is known (RFC 7252 §4.6).
+pub(super) const MAX_MESSAGE: usize = 1152;
+
+/// The shortest that a client has room for: header, token, and a path.
+pub(super) const MIN_MESSAGE: usize = 32;
 
 /// The Echo option's value (RFC 9175 §2.2.1): what a server wants to hear again.
 pub(super) type Echo = ByteString<40>;
@@ -36,7 +52,6 @@ const ECHO_FRONT: usize = 3;
 /// Why a transfer cannot go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Failure {
-    Method,
     Path,
     RequestTooLong,
     ReplyTooLong,
@@ -47,7 +62,6 @@ pub(super) enum Failure {
 impl Failure {
     pub(super) fn into_error<E>(self) -> Error<E> {
         match self {
-            Self::Method => Error::Method,
             Self::Path => Error::Path,
             Self::RequestTooLong => Error::RequestTooLong,
             Self::ReplyTooLong => Error::ReplyTooLong,
@@ -77,6 +91,36 @@ pub(super) enum Step {
     Part,
     /// The reply is there.
     Done,
+}
+
+/// A message that is to be sent.
+#[derive(Clone, Copy)]
+pub(super) struct Outgoing {
+    pub(super) header: Header,
+    /// How many bytes of its buffer it has.
+    pub(super) len: usize,
+    /// What spreads the first timeout of a Confirmable message.
+    pub(super) random: Option<u32>,
+}
+
+impl Outgoing {
+    /// Its exchange, which begins now.
+    pub(super) fn exchange(
+        &self,
+        deadline: Duration,
+        parameters: TransmissionParameters,
+        now: Instant,
+    ) -> Exchange {
+        let token = self.header.code.is_request().then_some(self.header.token);
+        Exchange::new(self.header.message_id, token, self.random, deadline, parameters, now)
+    }
+}
+
+/// A new token.
+pub(super) fn draw_token<R: TryCryptoRng, E>(rng: &mut R) -> Result<Token, Error<E>> {
+    let mut token = [0; TOKEN];
+    rng.try_fill_bytes(&mut token).map_err(|_| Error::Random)?;
+    Ok(Token::new(&token).unwrap_or_default())
 }
 
 /// A reply of which more is to come.
@@ -199,28 +243,41 @@ impl<'r> Transfer<'r> {
     }
 
     /// The Echo value for the next request to the server.
-    pub(super) fn into_echo(self) -> Option<Echo> {
-        self.echo
+    pub(super) fn take_echo(&mut self) -> Option<Echo> {
+        self.echo.take()
     }
 
-    /// The header of the next message.
-    pub(super) fn header(&self, message_id: u16, token: Token) -> Result<Header, Failure> {
-        Ok(Header {
-            kind: if self.request.confirmable { Type::Confirmable } else { Type::NonConfirmable },
-            code: self.request.code().ok_or(Failure::Method)?,
-            message_id,
-            token,
-        })
-    }
-
-    /// Writes the next message into `buffer`, which is as long as a message may be, and returns its length. The responses to
-    /// it will be put into a buffer of `capacity` bytes.
-    pub(super) fn emit(
+    /// Makes the next message in `buffer`, which is as long as a message may be, with a token of its own unless one is given. The
+    /// responses to it will be put into a buffer of `capacity` bytes.
+    pub(super) fn next_message<R: TryCryptoRng, E>(
         &mut self,
-        header: &Header,
+        token: Option<Token>,
+        message_ids: &mut MessageIds,
+        rng: &mut R,
         buffer: &mut [u8],
         capacity: usize,
-    ) -> Result<usize, Failure> {
+    ) -> Result<Outgoing, Error<E>> {
+        let message_id = message_ids.peek(rng).map_err(|_| Error::Random)?;
+        let header = Header {
+            kind: if self.request.confirmable { Type::Confirmable } else { Type::NonConfirmable },
+            code: self.request.code().ok_or(Error::Method)?,
+            message_id,
+            token: match token {
+                Some(token) => token,
+                None => draw_token(rng)?,
+            },
+        };
+        let random = match header.kind {
+            Type::Confirmable => Some(rng.try_next_u32().map_err(|_| Error::Random)?),
+            _ => None,
+        };
+        let len = self.emit(&header, buffer, capacity).map_err(Failure::into_error)?;
+        message_ids.used(message_id);
+        Ok(Outgoing { header, len, random })
+    }
+
+    /// Writes the next message into `buffer`, and returns its length.
+    fn emit(&mut self, header: &Header, buffer: &mut [u8], capacity: usize) -> Result<usize, Failure> {
         let max = buffer.len();
         let reply_room = capacity.min(max).saturating_sub(RESPONSE_FRONT);
         let echo = self.echo;
@@ -504,6 +561,13 @@ pub(super) fn understands(response: &Message<'_>, to_block1: bool) -> bool {
         option::BLOCK2 => Block::parse(&option).is_ok(),
         number => !is_critical(number),
     })
+}
+
+/// The reply that is in the first `len` bytes of a buffer.
+pub(super) fn reply<E>(buffer: &[u8], len: usize) -> Result<Reply<'_>, Error<E>> {
+    let message = buffer.get(..len).and_then(|datagram| Message::parse(datagram).ok());
+    // It says of the first block what does not hold for the whole.
+    message.map(|message| Reply::new(message.without(&[option::BLOCK2]))).ok_or(Error::ReplyTooLong)
 }
 
 fn find<'a>(message: &Message<'a>, number: u16) -> Option<MessageOption<'a>> {

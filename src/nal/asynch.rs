@@ -1,6 +1,7 @@
-//! Async shells: a [`Client`] is a [`ConnectedUdp`], a [`Server`] an [`UnconnectedUdp`].
+//! Async shells: a [`Client`] is a [`ConnectedUdp`], [`Clients`] of several servers and a [`Server`] are each an
+//! [`UnconnectedUdp`].
 //!
-//! Both drive handshakes and retransmissions while they wait for a datagram, so some future of them has to be polled for
+//! All drive handshakes and retransmissions while they wait for a datagram, so some future of them has to be polled for
 //! anything to happen. Any future may be dropped at any await: what was received stays in the shell's own buffer, what
 //! was to be sent too, and the next call goes on from there. That holds if the socket underneath keeps its own promise
 //! that a dropped `receive_into` loses nothing. An error of its `receive_into` is taken to mean that the socket is of no
@@ -19,6 +20,7 @@ use rand_core::TryCryptoRng;
 
 use super::Error;
 use super::buffered::{BufferedConnection, BufferedEndpoint, deliver};
+pub use super::clients::Clients;
 use crate::config::Config;
 use crate::connection::{Connection, Event, ImageSeal};
 use crate::endpoint::Endpoint;

@@ -5,6 +5,8 @@ pub mod asynch;
 #[cfg(feature = "embedded-nal")]
 mod blocking;
 mod buffered;
+#[cfg(feature = "embedded-nal-async")]
+mod clients;
 mod error;
 
 #[cfg(feature = "embedded-nal")]

@@ -237,7 +237,7 @@ fn dropped_after_any_poll() {
             let _ = pending.poll(&mut stack, &mut ());
             time.0.set(time.0.get() + 10);
         }
-        drop(pending);
+        // Here it is given up.
         assert_eq!(run(&mut stack, &mut client, &Request::get("/")), Ok((CONTENT, body(150))), "{polls}");
     }
 }

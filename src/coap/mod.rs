@@ -40,13 +40,19 @@
 //! | message format (§3) | [`Message`], [`Type`], [`Code`], [`Token`] |
 //! | transmission parameters (§4.8) | [`TransmissionParameters`] |
 //! | deduplication (§4.5), RST, ACK, requests and responses (§4, §5) | [`Server`], [`Client`] |
+//! | several requests at once, NSTART (§4.7) | [`Requests`] |
+#![cfg_attr(feature = "embedded-nal", doc = "| the same without an executor | [`PollClient`] |")]
+//!
+//! A client observes (RFC 7641) with [`Client::observe`]. What is longer than a message goes in blocks (RFC 7959) by itself, in both
+//! directions, and step by step with [`Client::in_blocks`]. A server's Echo (RFC 9175) is answered, and the blocks of each payload
+//! have a Request-Tag of their own.
 //!
 //! Everything is bounded at compile time: a [`Server`] has one buffer of `SIZE` bytes for the message at hand, remembers
 //! `EXCHANGES` requests and up to `REPLIES` bytes of replies to them; a [`Client`] has two buffers of `SIZE` bytes.
 //!
 //! # What is not here
 //!
-//! Observe (RFC 7641) and block-wise transfer (RFC 7959). Both are refused in the ways that their RFCs provide for: an
+//! Observe and block-wise transfer in a server. Both are refused in the ways that their RFCs provide for: an
 //! Observe option is left to the handler, and, being elective, usually ignored; a Block2 option that asks for anything
 //! but the first block, and any Block1 option, is answered with 4.02 before the handler sees it. Requests to multicast
 //! addresses (§8) are ignored, and nothing is proxied (5.05).

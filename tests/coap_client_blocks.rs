@@ -15,6 +15,8 @@ use support::{Link, Repeatable, World};
 
 /// Code, options and payload.
 type Answer = (u8, Vec<(u16, Vec<u8>)>, Vec<u8>);
+/// Code and payload.
+type Reply = Result<(u8, Vec<u8>), Error<support::ScriptOver>>;
 type TestClient<'a, 'w, const SIZE: usize> = Client<'a, Link<'w>, &'w World, Repeatable, SIZE>;
 
 fn client<'a, 'w, const SIZE: usize>(link: &'a mut Link<'w>, world: &'w World) -> TestClient<'a, 'w, SIZE> {
@@ -32,10 +34,7 @@ fn scripted<'w>(world: &'w World, script: Vec<Answer>) -> Link<'w> {
 }
 
 /// What a client with `SIZE` bytes gets, or why not, with what it sent.
-fn ask<const SIZE: usize>(
-    request: &Request<'_>,
-    script: Vec<Answer>,
-) -> (Result<(u8, Vec<u8>), Error<support::ScriptOver>>, Vec<String>) {
+fn ask<const SIZE: usize>(request: &Request<'_>, script: Vec<Answer>) -> (Reply, Vec<String>) {
     let world = World::default();
     let mut link = scripted(&world, script);
     let mut client: TestClient<'_, '_, SIZE> = client(&mut link, &world);
@@ -645,4 +644,77 @@ fn each_block_has_its_own_deadline() {
     client.set_deadline(core::time::Duration::from_secs(5));
     assert_eq!(world.run(client.get("/")).unwrap().unwrap().payload().len(), 1_000);
     assert_eq!(world.millis(), 16 * 4_000);
+}
+
+/// Servers that say anything: whatever they do, each request comes to an end, and the client goes on.
+#[test]
+fn nonsense() {
+    use rand_core::TryRng;
+    for seed in 0..4_000 {
+        let world = World::default();
+        let mut rng = Repeatable(seed);
+        let mut link = Link::new(&world, move |request| {
+            if !is_request(request) {
+                return vec![];
+            }
+            if option(request, URI_PATH) == Some(b"sane".to_vec()) {
+                return vec![(1, piggybacked(request, CONTENT, &[], b"sane"))];
+            }
+            let mut random = |below: u32| rng.try_next_u32().unwrap() % below;
+            let mut options = vec![];
+            // Mostly what was asked for, and mostly more of it.
+            let (number, size) = match block_of(request, BLOCK2) {
+                Some((number, _, size)) => (number, size),
+                None => (0, 16 << random(4)),
+            };
+            let number = if random(8) == 0 { random(1 << 20) } else { number };
+            let size = if random(16) == 0 { 16 << random(7) } else { size };
+            for (number, one_in, value) in [
+                (ETAG, 8, vec![random(2) as u8; 1]),
+                (OBSERVE, 4, uint(random(1 << 24))),
+                (CONTENT_FORMAT, 8, uint(random(2))),
+                (BLOCK2, 0, block(number, u32::from(random(6) != 0), size)),
+                (
+                    BLOCK1,
+                    2,
+                    option(request, BLOCK1).unwrap_or_else(|| block(random(3), random(2), 16 << random(7))),
+                ),
+                (SIZE2, 4, uint(random(u32::MAX))),
+                (ECHO, 8, vec![7; random(42) as usize]),
+                (300, 20, vec![1; random(20) as usize]),
+            ] {
+                if one_in == 0 && random(4) != 0 || one_in > 0 && random(one_in) == 0 {
+                    options.push((number, value));
+                }
+            }
+            let code = match random(12) {
+                0 => UNAUTHORIZED,
+                1 => TOO_LARGE,
+                2 => INCOMPLETE,
+                3..6 => CONTINUE,
+                _ => CONTENT,
+            };
+            let len = if random(10) == 0 { random(300) } else { size };
+            let kind = [ACK, ACK, ACK, CON, NON][random(5) as usize];
+            let message_id = if kind == ACK { id(request) } else { random(1 << 16) as u16 };
+            vec![(1, message(kind, code, message_id, &token(request), &options, &vec![1; len as usize]))]
+        });
+        let mut client: TestClient<'_, '_, 256> = client(&mut link, &world);
+        let long = body(500);
+        let request = [Request::get("/"), Request::post("/", &long), Request::put("/", &long).block_size(16)]
+            [seed as usize % 3];
+        let _ = world.run(client.request(&request)).expect("it ends").map(|_| ());
+        let mut blocks = client.in_blocks(&request);
+        for _ in 0..200 {
+            match world.run(blocks.next()).expect("each step ends") {
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => break,
+            }
+        }
+        let mut observation = client.observe(&request);
+        for _ in 0..5 {
+            let _ = world.run(async { observation.next().await.map(|_| ()) });
+        }
+        assert_eq!(world.run(client.get("/sane")).unwrap().unwrap().payload(), b"sane");
+    }
 }

@@ -232,10 +232,12 @@ fn dropped_after_any_poll() {
         stack.blocks = true;
         let mut client: TestClient = PolledClient::with_size(&time, Repeatable(1));
         let question = body(200);
-        let mut pending = client.start(&Request::post("/", &question).non_confirmable().block_size(32));
-        for _ in 0..polls {
-            let _ = pending.poll(&mut stack, &mut ());
-            time.0.set(time.0.get() + 10);
+        {
+            let mut pending = client.start(&Request::post("/", &question).non_confirmable().block_size(32));
+            for _ in 0..polls {
+                let _ = pending.poll(&mut stack, &mut ());
+                time.0.set(time.0.get() + 10);
+            }
         }
         // Here it is given up.
         assert_eq!(run(&mut stack, &mut client, &Request::get("/")), Ok((CONTENT, body(150))), "{polls}");

@@ -1,5 +1,8 @@
 //! The async shell of a client of several servers over a socket in memory.
 
+#[cfg(feature = "coap")]
+#[path = "support/coap_scripted.rs"]
+mod peer;
 mod shell_support;
 
 use std::net::SocketAddr;
@@ -10,6 +13,8 @@ use dtls_psk::nal::Error;
 use dtls_psk::nal::asynch::{Clients, Server};
 use dtls_psk::{Endpoint, Error as Dtls, PeerLookup, Psk, Storage};
 use embedded_nal_async::UnconnectedUdp;
+#[cfg(feature = "coap")]
+use peer::*;
 use shell_support::*;
 
 type TestClients<'a, const S: usize> = Clients<'a, Socket<'a>, &'a World, Repeatable, S>;
@@ -161,5 +166,47 @@ fn futures_can_be_dropped_at_each_await() {
         };
         world.run_with(main, serve(&world, 1, &keys));
         world.assert_no_number_twice();
+    }
+}
+
+/// CoAP over it: requests to two servers at once, whose handshakes begin with them, with losses. A response counts in the session of
+/// its request (RFC 7252 §9.1.2).
+#[cfg(feature = "coap")]
+#[test]
+fn requests_over_clients() {
+    async fn serve(world: &World, n: u8, keys: &[Psk<'static>]) {
+        let mut storage = Storage::<2, 4>::new();
+        let endpoint = Endpoint::new(&CONFIG, &keys, &mut storage, &mut Repeatable(n.into())).unwrap();
+        let socket = Socket::bound(world, server_address(n));
+        let mut server = Server::<_, _, _, 2, 4>::new(socket, endpoint, world, Repeatable(n.into()));
+        let mut resource = Resource::new(body(300 + usize::from(n)), 64);
+        let mut replies = std::collections::HashMap::new();
+        let mut buffer = [0; 256];
+        loop {
+            let (len, local, remote) = server.receive_into(&mut buffer).await.unwrap();
+            let request = &buffer[..len];
+            let reply = replies.entry(id(request)).or_insert_with(|| resource.answer(request));
+            server.send(local, remote, reply).await.unwrap();
+        }
+    }
+    for losses in 0..12 {
+        let world = World::new();
+        world.losses.set(losses);
+        let keys = [client1()];
+        let psk = client1();
+        let mut clients = new_clients::<2>(&world);
+        for n in [1, 2] {
+            clients.connect_from(LOCAL, server_address(n), &psk).unwrap();
+        }
+        let requests: dtls_psk::coap::Requests<'_, _, _, _, 2, 256> =
+            dtls_psk::coap::Requests::with_size(&mut clients, &world, Repeatable(5));
+        let get = async |n: u8| {
+            let mut buffer = [0; 512];
+            let reply = requests.get(server_address(n), "/", &mut buffer).await;
+            reply.map(|reply| reply.payload().to_vec())
+        };
+        let servers = embassy_futures::join::join(serve(&world, 1, &keys), serve(&world, 2, &keys));
+        let (one, two) = world.run_with(embassy_futures::join::join(get(1), get(2)), servers);
+        assert_eq!((one, two), (Ok(body(301)), Ok(body(302))), "{losses}");
     }
 }

@@ -7,13 +7,14 @@
 //! handler can learn the identity that the peer proved, through [`ForPeer`].
 //!
 //! ```
-//! use coap_handler_implementations::{HandlerBuilder, ReportingHandlerBuilder, SimpleRendered, new_dispatcher};
+//! use coap_handler_implementations::{HandlerBuilder, SimpleRendered, new_dispatcher};
 //! use dtls_psk::{SessionUdp, Timer, coap};
 //! use embedded_nal_async::ConnectedUdp;
 //! use rand_core::TryCryptoRng;
 //!
 //! async fn serve(socket: &mut impl SessionUdp, timer: impl Timer, rng: impl TryCryptoRng) {
-//!     let mut resources = new_dispatcher().at(&["hello"], SimpleRendered("Hello")).with_wkc();
+//!     let resources = new_dispatcher().at(&["hello"], SimpleRendered("Hello"));
+//!     let mut resources = coap::WellKnownCore::new(resources);
 //!     let error = coap::Server::new(socket, timer, rng).run(&mut resources).await;
 //!     // `run` ends only when the socket itself fails.
 //!     println!("the server stopped: {error}");
@@ -40,10 +41,15 @@
 //! | message format (RFC 7252 §3) | [`Message`], [`Type`], [`Code`], [`Token`] |
 //! | transmission parameters (§4.8) | [`TransmissionParameters`] |
 //! | deduplication (§4.5), RST, ACK, requests and responses (§4, §5) | [`Server`], [`Client`] |
-//! | the same for a main loop, without an executor | `PolledServer` (feature `embedded-nal`) |
-//! | observation (RFC 7641) | [`Changes`], [`ObserveParameters`] |
-//! | blocks (RFC 7959) | nothing to do for downloads; [`Upload`] |
+//! | the same for a main loop, without an executor | `PolledServer`, `PolledClient` (feature `embedded-nal`) |
+//! | several requests at once, NSTART (§4.7) | [`Requests`] |
+//! | observation (RFC 7641) | [`Changes`], [`ObserveParameters`]; [`Client::observe`] |
+//! | blocks (RFC 7959) | [`Upload`]; [`Client::in_blocks`], where the default is not enough |
 //! | who may do what, and freshness (RFC 9175) | [`Policy`], [`Rule`], [`Access`]; [`ForPeer`] |
+//! | discovery (§7.2, RFC 6690) | [`WellKnownCore`] |
+//!
+//! What is longer than a message goes in blocks by itself, in both directions and both roles. A client answers the Echo of a server,
+//! and the blocks of each of its payloads have a Request-Tag of their own (RFC 9175).
 //!
 //! Everything is bounded at compile time, or by what is lent: see [`Server`](Server#sizes). Nothing is shared between two
 //! sessions: a response, a notification, an upload belongs to the session that asked for it.
@@ -54,7 +60,7 @@
 //! # What is not here
 //!
 //! Requests to multicast addresses (§8) are ignored, and nothing is proxied (5.05). The response to an unsafe method has to fit
-//! into one message.
+//! into one message. A FETCH whose response takes several blocks has to repeat its payload with each of them.
 
 // What needs no I/O, in alphabetical order: from the wire format to both ends of an exchange.
 mod answer;

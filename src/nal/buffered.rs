@@ -146,6 +146,7 @@ impl<'a, const N: usize> BufferedConnection<'a, N> {
         received.read(|datagram| association.receive(datagram, now))
     }
 
+    #[cfg(feature = "embedded-nal-async")]
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         self.connection().poll_timeout()
     }

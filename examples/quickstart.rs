@@ -52,7 +52,7 @@ async fn serve(socket: impl UnconnectedUdp<Error: 'static>, config: &Config<'_>)
     let mut storage = Storage::<2, 4>::new();
     let endpoint = Endpoint::new(config, &key, &mut storage, &mut SysRng)?;
     let mut secure = Server::new(socket, endpoint, StdClock::new(), SysRng);
-    let mut resources = resources(SimulatedBoard::default());
+    let mut resources = resources(SimulatedBoard::default(), |_| ());
     Err(coap::Server::new(&mut secure, StdClock::new(), SysRng).run(&mut resources).await.into())
 }
 

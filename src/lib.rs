@@ -100,6 +100,8 @@ pub use handshake::reassembly::{MAX_FRAGMENTED_MESSAGE, Reassembly};
 #[cfg(feature = "keylog")]
 pub use keylog::KeyLog;
 pub use path::Path;
+#[cfg(feature = "embedded-nal")]
+pub use peer::SessionStack;
 #[cfg(feature = "embedded-nal-async")]
 pub use peer::SessionUdp;
 pub use peer::{Peer, PeerLookup, SessionId};

@@ -73,11 +73,11 @@ pub trait PeerLookup {
         None
     }
 
-    /// Whether the peer is known to receive at the address that its newest record came from (RFC 9853). Until it is, no
-    /// more than three times as many bytes go there as came from there.
-    fn is_address_proven(&self, session: SessionId) -> bool {
+    /// The address that the peer's newest record came from, if nothing has shown yet that it receives there (RFC 9853): no more
+    /// than three times as many bytes go there as came from there.
+    fn unproven_address(&self, session: SessionId) -> Option<SocketAddr> {
         let _ = session;
-        true
+        None
     }
 
     /// The application has seen that the peer receives there, as
@@ -98,4 +98,19 @@ pub trait SessionUdp: embedded_nal_async::UnconnectedUdp + PeerLookup {
     /// [`session`](PeerLookup::session) tells, too.
     #[allow(async_fn_in_trait, reason = "microcontroller executors do not move futures between threads")]
     async fn send_in(&mut self, session: SessionId, data: &[u8]) -> Result<(), Self::Error>;
+}
+
+/// A stack whose bound sockets send to sessions, and not to whoever is at an address now.
+#[cfg(feature = "embedded-nal")]
+pub trait SessionStack: embedded_nal::UdpFullStack<UdpSocket: PeerLookup> {
+    /// Seals and sends `data` in this session, to wherever its peer is.
+    ///
+    /// # Errors
+    /// [`WouldBlock`](nb::Error::WouldBlock) while the stack has no room for it. Any other error concerns this datagram alone.
+    fn send_in(
+        &mut self,
+        socket: &mut Self::UdpSocket,
+        session: SessionId,
+        data: &[u8],
+    ) -> nb::Result<(), Self::Error>;
 }

@@ -848,6 +848,45 @@ fn connection_id_exhaustion() {
     assert_raw13_data_flows(&mut world, &mut client, 0);
 }
 
+/// Where connection IDs are short, an old one comes again as a new one sooner or later. A record that was held back since it was the
+/// old one shows nothing of whether the peer goes on with it now.
+#[cfg(feature = "connection-id")]
+#[test]
+fn late_records_under_a_connection_id_that_comes_again() {
+    let mut world = Small::with_config(47, DTLS13.with_connection_id(1));
+    let mut client = RawClient13::new(IDENTITY, KEY, 47);
+    client.extensions().push((EXT_CONNECTION_ID, vec8(b"mine")));
+    raw13_handshake(&mut world, &mut client, 0);
+    // As many as the replay window still takes: three records go out in each round.
+    let mut held_back = std::collections::VecDeque::new();
+    let first = client.message_seq + 1;
+    for seq in first..first + 1_000 {
+        let before = client.side().write.connection_id.clone();
+        held_back.push_back((before, client.side().data(b"late")));
+        if held_back.len() > 20 {
+            held_back.pop_front();
+        }
+        let request = client.side().write.seal(HANDSHAKE, &message(REQUEST_CONNECTION_ID, seq, &[1]));
+        let answers = world.hit(path(0), &request);
+        let opened = client.side().read.open_all(&answers);
+        let (_, given, number) = opened.into_iter().find(|(kind, ..)| *kind == HANDSHAKE).unwrap();
+        let body = ack(&[(client.side().read.epoch, number)]);
+        let acknowledged = client.side().write.seal(ACK, &body);
+        world.hit(path(0), &acknowledged);
+        let [.., 2, 1, id, 1] = given[..] else { panic!("{given:?}") };
+        if let Some((_, late)) = held_back.iter().find(|(before, _)| before[..] == [id]) {
+            world.hit(path(0), late);
+            assert_eq!(world.log_of(path(0)).last(), Some(&Note::Data(b"late".to_vec())));
+            assert_raw13_data_flows(&mut world, &mut client, 0);
+            client.side().write.connection_id = vec![id];
+            assert_raw13_data_flows(&mut world, &mut client, 0);
+            return;
+        }
+        client.side().write.connection_id = vec![id];
+    }
+    panic!("no connection ID came again");
+}
+
 /// Rows 26, 29 and 30: failures without end, and hellos of many addresses, leave room for others.
 #[test]
 fn row_26_failed_handshakes_leave_nothing() {

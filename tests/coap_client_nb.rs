@@ -4,11 +4,11 @@
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 
-use dtls_psk::coap::{Error, PollClient, Request};
+use dtls_psk::coap::{Error, PolledClient, Request};
 use dtls_psk::{Clock, Instant};
 use embedded_nal::{UdpClientStack, nb};
 
-#[path = "support/coap_peer.rs"]
+#[path = "support/coap_scripted.rs"]
 mod peer;
 #[path = "support/coap.rs"]
 mod support;
@@ -99,7 +99,7 @@ impl UdpClientStack for Stack<'_> {
     }
 }
 
-type TestClient<'t, const SIZE: usize = 256> = PollClient<&'t Time, Repeatable, SIZE>;
+type TestClient<'t, const SIZE: usize = 256> = PolledClient<&'t Time, Repeatable, SIZE>;
 
 /// Polls a request every ten milliseconds until it is done.
 fn run<const SIZE: usize>(
@@ -131,7 +131,7 @@ fn a_piggybacked_and_a_separate_response() {
             _ => vec![],
         });
         stack.blocks = blocks;
-        let mut client: TestClient = PollClient::with_size(&time, Repeatable(1));
+        let mut client: TestClient = PolledClient::with_size(&time, Repeatable(1));
         assert_eq!(run(&mut stack, &mut client, &Request::get("/a")), Ok((CONTENT, b"at once".to_vec())));
         assert_eq!(run(&mut stack, &mut client, &Request::put("/a", b"x")), Ok((CHANGED, b"later".to_vec())));
         let sent: Vec<_> = stack.sent.iter().map(|(_, sent)| sent[1]).collect();
@@ -145,7 +145,7 @@ fn a_piggybacked_and_a_separate_response() {
 fn retransmissions_back_off() {
     let time = Time::default();
     let mut stack = Stack::new(&time, |_| vec![]);
-    let mut client: TestClient = PollClient::with_size(&time, Repeatable(1));
+    let mut client: TestClient = PolledClient::with_size(&time, Repeatable(1));
     assert_eq!(run(&mut stack, &mut client, &Request::get("/")), Err(Error::TimedOut));
     let times: Vec<_> = stack.sent.iter().map(|(at, _)| *at).collect();
     assert_eq!(times.len(), 5);
@@ -177,7 +177,7 @@ fn blocks_and_echo() {
                 vec![(10, replies.entry(id(request)).or_insert_with(answer).clone())]
             });
             stack.blocks = blocks;
-            let mut client: TestClient = PollClient::with_size(&time, Repeatable(1));
+            let mut client: TestClient = PolledClient::with_size(&time, Repeatable(1));
             client.set_max_message(100);
             let question = body(200);
             assert_eq!(
@@ -204,7 +204,7 @@ fn failures_leave_nothing_behind() {
             _ => vec![(10, piggybacked(request, CONTENT, &[], b"ok"))],
         }
     });
-    let mut client: TestClient = PollClient::with_size(&time, Repeatable(1));
+    let mut client: TestClient = PolledClient::with_size(&time, Repeatable(1));
     for (request, error) in [
         (Request::get("/reset"), Error::Reset),
         (Request::get("/critical"), Error::BadOption),
@@ -230,7 +230,7 @@ fn dropped_after_any_poll() {
         let resource = RefCell::new(Resource::new(body(150), 32));
         let mut stack = Stack::new(&time, |request| vec![(10, resource.borrow_mut().answer(request))]);
         stack.blocks = true;
-        let mut client: TestClient = PollClient::with_size(&time, Repeatable(1));
+        let mut client: TestClient = PolledClient::with_size(&time, Repeatable(1));
         let question = body(200);
         {
             let mut pending = client.start(&Request::post("/", &question).non_confirmable().block_size(32));
@@ -249,7 +249,7 @@ fn a_flood() {
     let time = Time::default();
     let mut stack = Stack::new(&time, |_| vec![]);
     stack.inbox = (0..10_000).map(|n| (n, message(NON, CONTENT, n as u16, b"not ours", &[], b"?"))).collect();
-    let mut client: TestClient = PollClient::with_size(&time, Repeatable(1));
+    let mut client: TestClient = PolledClient::with_size(&time, Repeatable(1));
     assert_eq!(run(&mut stack, &mut client, &Request::get("/")), Err(Error::TimedOut));
     assert_eq!(stack.sent.len(), 5);
 }

@@ -6,7 +6,7 @@ use std::cell::RefCell;
 
 use dtls_psk::coap::{Client, Error, Request};
 
-#[path = "support/coap_peer.rs"]
+#[path = "support/coap_scripted.rs"]
 mod peer;
 #[path = "support/coap.rs"]
 mod support;

@@ -50,7 +50,7 @@ fn the_reference_resources() {
     let world = World::default();
     let cable = Cable::new(&world);
     let mut board = SimulatedBoard::default();
-    let mut handler = resources(&mut board);
+    let mut handler = resources(&mut board, |_| ());
     with_server!(world, cable, |server| server.run(&mut handler), |client| {
         client.ping().await.unwrap();
         assert_eq!(client.get("/led").await.unwrap().payload(), b"0");

@@ -16,7 +16,7 @@ use dtls_psk::{
 };
 use embedded_nal_async::UnconnectedUdp;
 
-#[path = "support/coap_peer.rs"]
+#[path = "support/coap_scripted.rs"]
 mod peer;
 #[path = "support/coap.rs"]
 mod support;

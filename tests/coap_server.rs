@@ -9,7 +9,7 @@ use coap_message::{
 use coap_numbers::{code, option};
 use dtls_psk::Peer;
 use dtls_psk::coap::{Counters, Error, ForPeer, Message, Server, Type};
-use dtls_psk_reference::{Board, SimulatedBoard, resources};
+use dtls_psk_reference::{ABOUT, Board, SimulatedBoard, resources};
 
 #[path = "support/coap.rs"]
 mod support;
@@ -74,7 +74,7 @@ impl Handler for Counting {
 fn the_reference_resources() {
     let mut board = SimulatedBoard::default();
     let replies = serve(
-        &mut resources(&mut board),
+        &mut resources(&mut board, |_| ()),
         &[
             b"\x41\x01\x00\x01t\xb3led",
             b"\x41\x03\x00\x02t\xb3led\xff1",
@@ -112,12 +112,20 @@ fn the_reference_resources() {
 
 #[test]
 fn well_known_core() {
-    let replies =
-        serve(&mut resources(SimulatedBoard::default()), &[b"\x40\x01\x00\x01\xbb.well-known\x04core"]);
+    let replies = serve(
+        &mut resources(SimulatedBoard::default(), |_| ()),
+        &[b"\x40\x01\x00\x01\xbb.well-known\x04core"],
+    );
     let reply = Message::parse(&replies[0]).unwrap();
     assert_eq!(reply.code(), code::CONTENT);
     let links = core::str::from_utf8(reply.payload()).unwrap();
-    assert_eq!(links, r#"</led>;rt="led";ct=0,</temperature>;rt="temperature";ct=0"#);
+    let expected = [
+        r#"</led>;rt="led";if="core.a";ct=0;obs"#,
+        r#"</temperature>;rt="temperature";if="core.s";ct=0;obs"#,
+        &format!(r#"</about>;title="About";ct=0;sz={}"#, ABOUT.len()),
+        r#"</firmware>;rt="firmware";ct=0"#,
+    ];
+    assert_eq!(links, expected.join(","));
 }
 
 #[test]
@@ -172,17 +180,54 @@ fn what_is_no_duplicate() {
     assert_eq!(remotes, [one, other, port, one, one, one, one], "replies go to where the request came from");
 }
 
+/// A full memory drops new requests rather than forget young ones. They come again, and nothing is done twice.
 #[test]
-fn a_full_memory_forgets_the_oldest() {
+fn a_full_memory_has_new_requests_wait() {
     let world = World::default();
     let mut script = Script::new(&world);
-    for message_id in [1, 2, 3, 2, 1] {
-        script.arrive(&[0x40, 2, 0, message_id]);
+    let remote = addr("192.0.2.2:40000");
+    for (at, message_id) in [(0, 1), (0, 2), (0, 3), (0, 2), (0, 1), (144_999, 3), (144_999, 1), (145_000, 3)]
+    {
+        script.arrive_from(at, remote, &[0x40, 2, 0, message_id]);
     }
     let mut counting = Counting::default();
-    let mut server = Server::<_, _, _, 128, 2, 128>::with_sizes(&mut script, &world, Repeatable(1));
+    let mut server = Server::<_, _, _, 128, 2, 128, 1>::with_sizes(&mut script, &world, Repeatable(1));
     world.run(server.run(&mut counting)).unwrap();
-    assert_eq!(script.replies().iter().map(|reply| reply[5]).collect::<Vec<_>>(), *b"12324");
+    assert_eq!((server.counters().overloaded, server.counters().duplicates), (2, 3));
+    assert_eq!(script.replies().iter().map(|reply| reply[5]).collect::<Vec<_>>(), *b"122113");
+}
+
+/// Safe requests are served all the same, and take no place from others.
+#[test]
+fn a_full_memory_still_serves_what_is_safe() {
+    let world = World::default();
+    let mut script = Script::new(&world);
+    for (method, message_id) in [(2, 1), (2, 2), (1, 3), (1, 3), (5, 4), (2, 5), (2, 1), (2, 2)] {
+        script.arrive(&[0x40, method, 0, message_id]);
+    }
+    let mut counting = Counting::default();
+    let mut server = Server::<_, _, _, 128, 2, 128, 1>::with_sizes(&mut script, &world, Repeatable(1));
+    world.run(server.run(&mut counting)).unwrap();
+    assert_eq!(script.replies().iter().map(|reply| reply[5]).collect::<Vec<_>>(), *b"1234512");
+}
+
+/// One client leaves the others a quarter of the memory.
+#[test]
+fn nobody_fills_the_memory_alone() {
+    let world = World::default();
+    let mut script = Script::new(&world);
+    let (greedy, other) = (addr("192.0.2.2:40000"), addr("192.0.2.3:40000"));
+    for message_id in 0..20 {
+        script.arrive_from(0, greedy, &[0x40, 2, 0, message_id]);
+    }
+    for message_id in 0..3 {
+        script.arrive_from(0, other, &[0x40, 2, 0, message_id]);
+    }
+    let mut server = Server::<_, _, _, 128, 8, 128, 1>::with_sizes(&mut script, &world, Repeatable(1));
+    world.run(server.run(&mut Counting::default())).unwrap();
+    assert_eq!(server.counters().overloaded, 14 + 1);
+    let remotes: Vec<_> = script.sent.borrow().iter().map(|(remote, _)| *remote).collect();
+    assert_eq!(remotes, [[greedy; 6].as_slice(), &[other; 2]].concat());
 }
 
 /// What stops while it sends, or at any other await, remembers everything when it starts again.
@@ -241,7 +286,7 @@ fn options_that_are_not_understood() {
     let long = [&b"\xbd\xf3"[..], &[b'x'; 256]].concat();
     for options in [
         &b"\x90"[..],                // 9, OSCORE
-        b"\xd1\x0e\x00",             // 27, Block1
+        b"\xd4\x0e\x00\x00\x00\x00", // Block1 of four bytes
         b"\xe0\xfe\xf2",             // 65535
         b"\x30",                     // an empty Uri-Host
         b"\x31h\x01i",               // two of them
@@ -249,8 +294,6 @@ fn options_that_are_not_understood() {
         b"\x73\x01\x02\x03",         // a Uri-Port of three bytes
         b"\xd3\x04\x00\x00\x00",     // an Accept of three bytes
         &long[..],                   // a segment of 256 bytes
-        b"\xd1\x0a\x10",             // Block2, the second block
-        b"\xd3\x0a\xff\xff\xf6",     // Block2, the last there can be
         b"\xd4\x0a\x00\x00\x00\x00", // Block2 of four bytes
         b"\xd1\x0a\x06\x01\x06",     // two of them
     ] {
@@ -264,8 +307,8 @@ fn options_that_are_not_understood() {
         assert!(replies.is_empty());
         assert_eq!(counting.0, 0, "{options:02x?} reached the handler");
     }
-    let replies = serve(&mut Counting::default(), &[b"\x40\x01\x00\x01\xd1\x0e\x00"]);
-    assert_eq!(replies, [b"\x60\x82\x00\x01\xffnot understood: option 27"]);
+    let replies = serve(&mut Counting::default(), &[b"\x40\x01\x00\x01\x90"]);
+    assert_eq!(replies, [b"\x60\x82\x00\x01\xffnot understood: option 9"]);
 }
 
 /// An option number past 65535 is a format error (RFC 7252 §3.1), not an option.
@@ -280,14 +323,16 @@ fn option_numbers_that_do_not_exist() {
 fn options_that_are_refused() {
     for (options, code) in [
         (&b"\xd1\x0a\x07"[..], code::BAD_REQUEST), // Block2 with the reserved size
+        (b"\xd1\x0e\x07", code::BAD_REQUEST),      // Block1 with the reserved size
         (b"\xd5\x16a:b/c", code::PROXYING_NOT_SUPPORTED), // Proxy-Uri
         (b"\xd4\x1acoap", code::PROXYING_NOT_SUPPORTED), // Proxy-Scheme
     ] {
         let (con, non) = (&b"\x41\x01\x00\x01t"[..], &b"\x51\x01\x00\x02t"[..]);
+        let another = b"\x51\x01\x00\x03t";
         let mut counting = Counting::default();
         let (replies, counters) = serve_and_count(
             &mut counting,
-            &[con, non, non]
+            &[con, non, another]
                 .map(|request| [request, options].concat())
                 .each_ref()
                 .map(|request| &request[..]),
@@ -312,15 +357,20 @@ fn options_that_are_understood() {
         b"\x34host\x42\x16\x33\x41a\x00\x41q\x01r\x21\x3c", // host, port, path, path, query, query, accept
         &segment,
         b"\x11a\x01b", // two If-Match
-        b"\xd1\x0a\x06",
-        b"\xd0\x0a",
     ] {
         let replies = serve(&mut Counting::default(), &[&[&b"\x40\x01\x00\x01"[..], options].concat()]);
         assert_eq!(replies, [b"\x60\x45\x00\x01\xff1"], "{options:02x?}");
     }
+    // Block2, which says in return which block it is.
+    for (value, options) in [(&b"\xd1\x0a\x06"[..], &b"\xd1\x0a\x06"[..]), (b"\xd0\x0a", b"\xd0\x0a")] {
+        let replies = serve(&mut Counting::default(), &[&[&b"\x40\x01\x00\x01"[..], value].concat()]);
+        assert_eq!(replies, [[&b"\x60\x45\x00\x01"[..], options, b"\xff1"].concat()]);
+    }
     // No handler needs to know Uri-Port.
-    let replies =
-        serve(&mut resources(SimulatedBoard::default()), &[b"\x40\x01\x00\x01\x34host\x42\x16\x33\x43led"]);
+    let replies = serve(
+        &mut resources(SimulatedBoard::default(), |_| ()),
+        &[b"\x40\x01\x00\x01\x34host\x42\x16\x33\x43led"],
+    );
     assert_eq!(replies, [b"\x60\x45\x00\x01\xc0\xff0"]);
 }
 
@@ -330,10 +380,10 @@ fn critical_options_for_handlers_that_know_them() {
     let mut script = Script::new(&world);
     script.arrive(b"\x40\x01\x00\x01\xe0\x06\xf4"); // 2049
     script.arrive(b"\x40\x01\x00\x02\xe0\x06\xf8"); // 2053
-    script.arrive(b"\x40\x01\x00\x03\xd1\x0a\x10"); // Block2 stays guarded
+    script.arrive(b"\x40\x01\x00\x03\xd1\x0a\x10"); // Block2 stays guarded: there is no second block
     let mut server = Server::new(&mut script, &world, Repeatable(1)).understand(&[2049, option::BLOCK2]);
     world.run(server.run(&mut Counting::default())).unwrap();
-    assert_eq!(script.replies().iter().map(|reply| reply[1]).collect::<Vec<_>>(), [0x45, 0x82, 0x82]);
+    assert_eq!(script.replies().iter().map(|reply| reply[1]).collect::<Vec<_>>(), [0x45, 0x82, 0x80]);
 }
 
 /// `SimpleRendered` panics past the end of what it has, and where it has less than about 41 bytes to write to.
@@ -406,7 +456,7 @@ impl Handler for Misbehaving {
             0 => {}
             // A request as the response.
             1 => response.set_code(M::Code::new(code::GET)?),
-            // Too long, and an error.
+            // Longer than a message, which is for the server to deal with.
             2 => {
                 response.set_code(M::Code::new(code::CONTENT)?);
                 response.set_payload(&[b'x'; 2_000])?;
@@ -445,10 +495,12 @@ impl Handler for Misbehaving {
 
 #[test]
 fn a_handler_that_misbehaves() {
-    for what in 0..=7 {
+    for what in (0..=7).filter(|what| *what != 2) {
         let replies = serve(&mut Misbehaving(what), &[b"\x41\x01\x00\x01t"]);
         assert_eq!(replies, [b"\x61\xa0\x00\x01t"], "{what}");
     }
+    let replies = serve(&mut Misbehaving(2), &[b"\x41\x01\x00\x01t"]);
+    assert_eq!(Message::parse(&replies[0]).unwrap().payload(), [b'x'; 1_024]);
     let replies = serve(&mut Misbehaving(8), &[b"\x41\x01\x00\x01t"]);
     let reply = Message::parse(&replies[0]).unwrap();
     assert!(reply.options().count() > 500 && reply.options().all(|option| option.value() == b"y"));
@@ -466,8 +518,8 @@ fn a_request_that_is_too_long() {
     acknowledgement[0] = 0x61;
     let datagrams: [&[u8]; 4] = [&long, &non, &response, &acknowledgement];
     let (replies, counters) = serve_and_count(&mut Counting::default(), &datagrams);
-    // 4.13 with Size1 (60): 1152.
-    assert_eq!(replies[0], b"\x61\x8d\x00\x01t\xd2\x2f\x04\x80");
+    // 4.13 with Block1 (27): 512 bytes, and Size1 (60): 1152.
+    assert_eq!(replies[0], b"\x61\x8d\x00\x01t\xd1\x0e\x05\xd2\x14\x04\x80");
     // The same for a Non-confirmable one, with a Message ID of its own.
     assert_eq!((&replies[1][..2], &replies[1][4..]), (&b"\x51\x8d"[..], &replies[0][4..]));
     assert_eq!(replies[2..], [b"\x70\x00\x00\x01"]);
@@ -542,7 +594,7 @@ fn noise() {
         b"\x40\x01\x00\x01\xe1\x00\x01\x0d\x0d\x00",
     ];
     let mut board = SimulatedBoard::default();
-    let mut handler = HandlerBuilder::at(resources(&mut board), &["short"], SimpleRendered("short"));
+    let mut handler = HandlerBuilder::at(resources(&mut board, |_| ()), &["short"], SimpleRendered("short"));
     let world = World::default();
     let mut script = Script::new(&world);
     for i in 0..200_000_u64 {

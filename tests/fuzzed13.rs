@@ -209,3 +209,27 @@ fn requested_and_renewed_connection_ids_cross() {
     world.server.use_spare_connection_id(&path(0)).unwrap();
     world.assert_data_flows(client);
 }
+
+/// However short connection IDs are, the next one is another. A client's was once the same by chance: the server could not be seen to
+/// go on with it, and got no other any more.
+#[test]
+#[cfg(feature = "connection-id")]
+fn chance_repeats_no_connection_id() {
+    let config = PSK_KE.with_connection_id(1);
+    let mut world = Small::with_config(1, config);
+    let client = world.client_with(config, psk(IDENTITY, KEY), path(0));
+    world.run_for(MINUTE);
+    for round in 0..500 {
+        let before = world.seal(&path(0), b"under the old one")[1];
+        if round % 2 == 0 {
+            assert_eq!(world.clients[client].connection.renew_connection_id(), Ok(()), "round {round}");
+            world.run_for(MINUTE);
+        } else {
+            world.server.request_connection_id(&path(0)).unwrap();
+            world.run_for(MINUTE);
+            assert_eq!(world.server.use_spare_connection_id(&path(0)), Ok(()), "round {round}");
+        }
+        assert_ne!(world.seal(&path(0), b"under the new one")[1], before, "round {round}");
+        world.assert_data_flows(client);
+    }
+}

@@ -434,6 +434,45 @@ fn replies_leave_from_the_address_that_was_reached() {
     }
 }
 
+/// "The local address can be left unspecified by leaving any of its component zero": the session says the rest.
+#[test]
+fn a_local_address_may_be_left_open() {
+    let world = World::new();
+    let keys = [&b"a"[..], b"b", b"c"].map(|identity| Psk::new(identity, KEY).unwrap());
+    let mut storage = Storage::<2, 4>::new();
+    let endpoint = Endpoint::new(&CONFIG, &keys, &mut storage, &mut Repeatable(2)).unwrap();
+    let locals = vec![address(1, 5684), address(1, 5685), address(2, 5685)];
+    let socket = Socket { world: &world, locals: locals.clone(), remote: None };
+    let mut server = Server::new(socket, endpoint, &world, Repeatable(3));
+    for (key, remote) in keys.iter().zip(&locals) {
+        let socket = Socket::connected(&world, client_address(), *remote);
+        let mut client = Client::new(socket, &CONFIG, key, &world, &mut Repeatable(4)).unwrap();
+        world.run_with(client.handshake(), echo(&mut server)).unwrap();
+    }
+    let mut send = |local: &str, remote| {
+        world.sent.take();
+        world.run(server.send(local.parse().unwrap(), remote, b"hello"))?;
+        Ok(world.sent.take()[0].1.from)
+    };
+    for (local, expected) in [
+        ("127.0.0.1:5684", &[0][..]),
+        ("127.0.0.1:5685", &[1]),
+        ("127.0.0.2:0", &[2]),
+        ("127.0.0.1:0", &[0, 1]),
+        ("0.0.0.0:5684", &[0]),
+        ("[::]:5684", &[0]),
+        ("[::]:5685", &[1, 2]),
+        ("[::]:0", &[0, 1, 2]),
+    ] {
+        let from = send(local, client_address()).unwrap_or_else(|error| panic!("{local}: {error:?}"));
+        assert!(expected.iter().any(|at| locals[*at] == from), "{local}: {from}");
+    }
+    let nobody = Err(Error::Dtls(Dtls::NotConnected));
+    assert_eq!(send("127.0.0.3:0", client_address()), nobody);
+    assert_eq!(send("[::]:5683", client_address()), nobody);
+    assert_eq!(send("[::]:0", address(9, 1)), nobody);
+}
+
 /// The client sends again at 1, 3, 7, … seconds, and gives up in the end, all while it waits in `receive_into`.
 #[test]
 fn retransmissions_happen_while_receive_waits() {

@@ -1,7 +1,7 @@
 //! The async shell of a client of several servers over a socket in memory.
 
 #[cfg(feature = "coap")]
-#[path = "support/coap_peer.rs"]
+#[path = "support/coap_scripted.rs"]
 mod peer;
 mod shell_support;
 

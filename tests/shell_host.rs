@@ -3,7 +3,6 @@
 mod shell_support;
 
 use std::cell::Cell;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant as StdInstant};
@@ -167,64 +166,4 @@ fn embassy_timer() {
         TICKS.set(TICKS.get() + 1);
     }
     assert_eq!(EmbassyTimer.now().as_millis(), TICKS.get() * 1_000 / 32_768);
-}
-
-/// `embedded-nal-coap` runs over a [`Server`] as it does over any socket.
-#[test]
-fn embedded_nal_coap_over_a_server() {
-    use coap_handler_implementations::{HandlerBuilder, SimpleRendered, new_dispatcher};
-
-    struct Jitter;
-
-    impl rand_core_09::RngCore for Jitter {
-        fn next_u32(&mut self) -> u32 {
-            4
-        }
-
-        fn next_u64(&mut self) -> u64 {
-            4
-        }
-
-        fn fill_bytes(&mut self, to: &mut [u8]) {
-            to.fill(4);
-        }
-    }
-
-    let world = World::new();
-    let psk = client1();
-    let keys = [psk];
-    let server_address = address(1, 5684);
-    let mut storage = Storage::<2, 4>::new();
-    let endpoint = Endpoint::new(&CONFIG, &keys, &mut storage, &mut SysRng).unwrap();
-    let mut server = Server::new(Socket::bound(&world, server_address), endpoint, &world, SysRng);
-
-    let mut resources = new_dispatcher().at(&["led"], SimpleRendered("on"));
-    let shared = embedded_nal_coap::CoAPShared::<1>::new();
-    let (_, runner) = shared.split();
-    let mut jitter = Jitter;
-    let serve = runner.run(&mut server, &mut resources, &mut jitter);
-
-    let ask = |port: u16| {
-        let (world, psk) = (&world, &psk);
-        async move {
-            let from: SocketAddr = address(9, port);
-            let socket = Socket::connected(world, from, server_address);
-            let mut client = Client::connect(socket, &CONFIG, psk, world, &mut SysRng).await.unwrap();
-            // CON GET /led, Message ID 0x1234, token "T"; its answer is ACK 2.05 with the same, and "on".
-            client.send(&[0x41, 1, 0x12, 0x34, b'T', 0xb3, b'l', b'e', b'd']).await.unwrap();
-            let mut buffer = [0; 64];
-            let len = client.receive_into(&mut buffer).await.unwrap();
-            assert_eq!(buffer[..5], [0x61, 0x45, 0x12, 0x34, b'T']);
-            assert!(buffer[..len].ends_with(b"\xffon"), "{:02x?}", &buffer[..len]);
-            client.close().await.unwrap();
-        }
-    };
-    // The second client comes after the first one's session is over, and after garbage.
-    let run = async {
-        ask(1).await;
-        world.deliver(address(7, 7), server_address, b"garbage");
-        world.losses.set(2);
-        ask(2).await;
-    };
-    world.run_with(run, serve);
 }

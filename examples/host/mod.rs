@@ -5,6 +5,7 @@ use std::io::Write;
 use std::net::UdpSocket;
 use std::path::Path;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use clap::ValueEnum;
 use dtls_psk::{CipherSuite, Config, KeyLog, ProtocolVersion};
@@ -52,6 +53,13 @@ pub fn parse_suite(name: &str) -> Result<CipherSuite, String> {
         .copied()
         .find(|suite| suite.name().eq_ignore_ascii_case(name))
         .ok_or_else(|| format!("no suite of this program; it has {}", known()))
+}
+
+/// A time in seconds, with fractions.
+#[allow(dead_code, reason = "the quickstart takes none")]
+pub fn parse_seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().map_err(|_| "has to be a number of seconds".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
 /// The key log in the NSS format, which Wireshark reads.

@@ -3,6 +3,7 @@
 mod attacks13;
 mod checks;
 mod cipher;
+pub mod coap;
 mod configs;
 #[cfg(fuzzing)]
 pub mod handshake;

@@ -1,5 +1,6 @@
 //! The kept corpus: handshakes that come to a good end, and the attacks that other stacks fell to.
 
+use crate::coap::hostile::Random;
 use crate::script::{Edit, Setup, Step, write};
 
 /// A file of the corpus: the target's name, the file's name and its bytes.
@@ -41,7 +42,13 @@ pub fn all() -> Vec<Seed> {
     seeds.extend(server());
     seeds.extend(client());
     seeds.extend(crate::seeds13::all());
+    seeds.extend(coap());
     seeds
+}
+
+/// A server that is asked for all there is, in messages that make sense more or less.
+fn coap() -> impl Iterator<Item = Seed> {
+    (0..24).map(|seed| ("coap", format!("script-{seed}"), Random::new(seed).script(40)))
 }
 
 pub fn record(content_type: u8, epoch: u16, sequence_number: u64, body: &[u8]) -> Vec<u8> {

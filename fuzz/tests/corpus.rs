@@ -48,6 +48,18 @@ fn client() {
     replay("client", Victim::Client);
 }
 
+#[test]
+fn coap() {
+    let counters = corpus("coap").into_values().map(|bytes| dtls_psk_fuzz::coap::hostile::attack(&bytes));
+    let (mut requests, mut notifications, mut refused) = (0, 0, 0);
+    for counters in counters {
+        requests += counters.requests;
+        notifications += counters.notifications;
+        refused += counters.refused;
+    }
+    assert!(requests > 200 && notifications >= 20 && refused > 20, "{requests} {notifications} {refused}");
+}
+
 /// Every file keeps what the world must always keep. Together they bring every suite to established sessions with data
 /// both ways, under the real ciphers, and each that is called good does so by itself.
 fn replay(target: &str, victim: Victim) {

@@ -29,7 +29,16 @@ impl Block {
     pub(super) const MAX_NUMBER: u32 = 0xf_ffff;
 
     pub(super) fn parse(option: &MessageOption<'_>) -> Result<Self, BadBlock> {
-        let value = option.uint(3).ok_or(BadBlock::TooLong)?;
+        Self::from_uint(option.uint(3).ok_or(BadBlock::TooLong)?)
+    }
+
+    /// From the bytes of an option's value.
+    pub(super) fn from_value(value: &[u8]) -> Option<Self> {
+        let uint = value.iter().fold(0, |number, &byte| number << 8 | u32::from(byte));
+        Self::from_uint(uint).ok().filter(|_| value.len() <= 3)
+    }
+
+    fn from_uint(value: u32) -> Result<Self, BadBlock> {
         let szx = (value & 0x07) as u8;
         if szx > Self::MAX_SZX {
             return Err(BadBlock::Reserved);

@@ -1,45 +1,66 @@
-//! Which messages have been seen, and what was answered (RFC 7252 §4.5).
+//! Which requests have been seen, and what was answered (RFC 7252 §4.5).
 
-use core::net::SocketAddr;
+use super::share::admits;
+use crate::Instant;
 
-use crate::{Instant, Peer, SessionId};
-
-/// Whom a message came from, as far as telling messages apart goes.
-///
-/// "A message is the same when it is sent within the same DTLS session and same epoch and has the same Message ID"
-/// (§9.1.1): in a session, addresses do not count, and a peer whose address changed (RFC 9146) stays the same. Without
-/// one, the endpoints are their addresses (§1.2).
+/// One message of one source, by keyed hashes: nobody can make two that are the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Source {
-    Session { session: SessionId, epoch: u16 },
-    Addresses { local: SocketAddr, remote: SocketAddr },
+pub(super) struct MessageKey {
+    /// Of source and Message ID.
+    pub(super) message: u64,
+    /// Of the source alone.
+    pub(super) source: u64,
 }
 
-impl Source {
-    pub(super) fn new(peer: Option<Peer<'_>>, local: SocketAddr, remote: SocketAddr) -> Self {
-        match peer {
-            Some(Peer { session, epoch, .. }) => Self::Session { session, epoch },
-            None => Self::Addresses { local, remote },
-        }
-    }
+/// How much depends on a request not being forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// It can be carried out again: a safe method (§5.1), or nothing was done at all. "For example, as an optimization, a
+    /// server may be able to satisfy idempotent requests again" (§4.5).
+    Repeatable,
+    /// It was carried out, once.
+    Once {
+        /// Until then, copies of it may come.
+        young_until: Instant,
+    },
 }
 
 #[derive(Clone, Copy)]
 struct Entry {
-    source: Source,
-    message_id: u16,
-    /// How many bytes of reply are stored for it.
-    reply: usize,
+    key: MessageKey,
+    kind: Kind,
     /// EXCHANGE_LIFETIME or NON_LIFETIME after it came.
     expires: Instant,
+    /// How many bytes of reply are stored for it; `None` where it has been forgotten what they were.
+    reply: Option<u16>,
 }
 
-/// The last `EXCHANGES` messages, and `REPLIES` bytes of replies to them.
+impl Entry {
+    fn reply_len(&self) -> usize {
+        self.reply.unwrap_or(0).into()
+    }
+
+    fn is_young(&self, now: Instant) -> bool {
+        matches!(self.kind, Kind::Once { young_until } if young_until > now)
+    }
+}
+
+/// What is known of a message that has just come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seen<'a> {
+    /// Nothing.
+    New,
+    /// It was answered so; with nothing, where this is empty.
+    Answered(&'a [u8]),
+    /// It was carried out, and what was answered is forgotten.
+    Forgotten,
+}
+
+/// Up to `EXCHANGES` messages, and `REPLIES` bytes of replies to them.
 ///
-/// A new request never waits: when either is full, messages are forgotten. First go those that have expired, then the
-/// oldest of a source that would hold more than half of what is short, entries or bytes, and else the oldest of all. So a
-/// peer that asks much forgets its own messages and leaves the others their half, unless one reply alone needs more.
-/// A message that comes again after it was forgotten counts as new.
+/// A request that was carried out and that may come again is never forgotten: where there is no other place, a new one has to
+/// wait ([`has_room`](Self::has_room)), and its sender will ask again. All others go as soon as their place is needed, the
+/// oldest first. A reply that is forgotten costs its client a time-out, and nothing is done twice.
 pub(super) struct Deduplication<const EXCHANGES: usize, const REPLIES: usize> {
     /// From the oldest to the newest.
     entries: [Option<Entry>; EXCHANGES],
@@ -58,68 +79,83 @@ impl<const EXCHANGES: usize, const REPLIES: usize> Deduplication<EXCHANGES, REPL
         self.entries.iter().flatten()
     }
 
-    /// The reply to this message if it has been seen; an empty one where none was sent.
-    pub(super) fn get(&self, source: &Source, message_id: u16, now: Instant) -> Option<&[u8]> {
+    pub(super) fn get(&self, key: MessageKey, now: Instant) -> Seen<'_> {
         let mut start = 0_usize;
         for entry in self.entries() {
-            let end = start.saturating_add(entry.reply);
-            if entry.message_id == message_id && entry.expires > now && entry.source == *source {
-                return self.replies.get(start..end);
+            let end = start.saturating_add(entry.reply_len());
+            if entry.key == key && entry.expires > now {
+                return match entry.reply {
+                    Some(_) => Seen::Answered(self.replies.get(start..end).unwrap_or_default()),
+                    None => Seen::Forgotten,
+                };
             }
             start = end;
         }
-        None
+        Seen::New
     }
 
-    /// Remembers a message and the reply to it, which is at most `REPLIES` bytes long.
+    /// Whether one more request of this source can be carried out, and remembered.
+    pub(super) fn has_room(&self, source: u64, now: Instant) -> bool {
+        let young = self.entries().filter(|entry| entry.is_young(now));
+        let (mut taken, mut held) = (0, 0);
+        for entry in young {
+            taken += 1;
+            held += usize::from(entry.key.source == source);
+        }
+        admits(EXCHANGES, EXCHANGES.saturating_sub(taken), held)
+    }
+
+    /// Remembers a message and the reply to it.
     pub(super) fn insert(
         &mut self,
-        source: Source,
-        message_id: u16,
+        key: MessageKey,
+        kind: Kind,
         reply: &[u8],
         expires: Instant,
         now: Instant,
     ) {
-        if EXCHANGES == 0 || reply.len() > REPLIES {
-            return;
-        }
         while let Some(expired) = self.first(|entry| entry.expires <= now) {
             self.forget(expired);
         }
-        while self.len >= EXCHANGES {
-            self.forget_one(&source, 1, EXCHANGES, |_| 1);
+        let is_repeatable = kind == Kind::Repeatable;
+        if self.len >= EXCHANGES {
+            let victim = self
+                .first(|entry| entry.kind == Kind::Repeatable)
+                .or_else(|| self.first(|entry| !is_repeatable && !entry.is_young(now)));
+            let Some(victim) = victim else { return };
+            self.forget(victim);
         }
+        // One source leaves the others a quarter.
+        let most = REPLIES - REPLIES / 4;
         while REPLIES.saturating_sub(self.used) < reply.len() {
-            self.forget_one(&source, reply.len(), REPLIES, |entry| entry.reply);
+            let held = self.entries().filter(|entry| entry.key.source == key.source).map(Entry::reply_len);
+            let has_its_share = held.fold(reply.len(), usize::saturating_add) > most;
+            if reply.len() > most {
+                break;
+            } else if let Some(victim) = self.first(|entry| entry.kind == Kind::Repeatable) {
+                self.forget(victim);
+            } else if let Some(victim) = self.first(|entry| {
+                !is_repeatable && entry.reply_len() > 0 && (!has_its_share || entry.key.source == key.source)
+            }) {
+                self.forget_reply(victim);
+            } else {
+                break;
+            }
         }
         let end = self.used.saturating_add(reply.len());
-        let stored = self.replies.get_mut(self.used..).and_then(|free| free.get_mut(..reply.len()));
-        let (Some(entry), Some(stored)) = (self.entries.get_mut(self.len), stored) else {
-            return;
+        let stored = match self.replies.get_mut(self.used..end) {
+            Some(free) => {
+                free.copy_from_slice(reply);
+                self.used = end;
+                u16::try_from(reply.len()).ok()
+            }
+            None if is_repeatable => return,
+            None => None,
         };
-        *entry = Some(Entry { source, message_id, reply: reply.len(), expires });
-        stored.copy_from_slice(reply);
-        self.len += 1;
-        self.used = end;
-    }
-
-    /// Makes room for `wanted` by `newcomer` in a memory of `capacity`, of which each entry has the `share`.
-    fn forget_one(
-        &mut self,
-        newcomer: &Source,
-        wanted: usize,
-        capacity: usize,
-        share: impl Fn(&Entry) -> usize,
-    ) {
-        let greedy = |source: &Source| {
-            let held = self.entries().filter(|entry| entry.source == *source).map(&share);
-            let held = held.fold(0, usize::saturating_add);
-            held.saturating_add(if source == newcomer { wanted } else { 0 }) > capacity / 2
-        };
-        let helps = |entry: &Entry| share(entry) > 0;
-        let victim = self.first(|entry| helps(entry) && greedy(&entry.source)).or_else(|| self.first(helps));
-        // If nothing helps, nothing is left.
-        self.forget(victim.unwrap_or(EXCHANGES));
+        if let Some(entry) = self.entries.get_mut(self.len) {
+            *entry = Some(Entry { key, kind, expires, reply: stored });
+            self.len += 1;
+        }
     }
 
     /// The oldest entry of that kind.
@@ -128,132 +164,134 @@ impl<const EXCHANGES: usize, const REPLIES: usize> Deduplication<EXCHANGES, REPL
     }
 
     fn forget(&mut self, index: usize) {
-        let start = self.entries().take(index).map(|entry| entry.reply).fold(0, usize::saturating_add);
+        self.forget_reply(index);
         let entries = self.entries.get_mut(index..).unwrap_or_default();
-        let Some(entry) = entries.first_mut().and_then(Option::take) else {
-            // There is no such entry, so nothing is counted: the loops in `insert` end whatever happened.
-            self.entries = [None; EXCHANGES];
-            self.len = 0;
-            self.used = 0;
-            return;
-        };
-        // The entries after it move up, and so do their replies.
-        entries.rotate_left(1);
+        if let Some(first) = entries.first_mut() {
+            *first = None;
+            // The entries after it move up.
+            entries.rotate_left(1);
+        }
         self.len = self.len.saturating_sub(1);
-        let end = start.saturating_add(entry.reply);
+    }
+
+    fn forget_reply(&mut self, index: usize) {
+        let start = self.entries().take(index).map(Entry::reply_len).fold(0, usize::saturating_add);
+        let Some(Some(entry)) = self.entries.get_mut(index) else { return };
+        let end = start.saturating_add(entry.reply_len());
+        entry.reply = None;
         if let Some(replies) = self.replies.get_mut(..self.used)
             && end <= replies.len()
         {
             replies.copy_within(end.., start);
         }
-        self.used = self.used.saturating_sub(entry.reply);
+        self.used = self.used.saturating_sub(end - start);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
+
     use super::*;
 
     const NOW: Instant = Instant::from_millis(1_000);
     const LATER: Instant = Instant::from_millis(2_000);
+    const MUCH_LATER: Instant = Instant::from_millis(3_000);
+    const ONCE: Kind = Kind::Once { young_until: LATER };
 
-    fn source(session: u64) -> Source {
-        Source::Session { session: SessionId(session), epoch: 1 }
+    fn key(source: u64, message: u64) -> MessageKey {
+        MessageKey { message: source << 32 | message, source }
     }
 
     #[test]
-    fn the_oldest_goes_when_the_entries_are_full() {
+    fn what_can_be_repeated_makes_room() {
         let mut seen = Deduplication::<2, 64>::new();
-        seen.insert(source(1), 1, b"one", LATER, NOW);
-        seen.insert(source(1), 2, b"second", LATER, NOW);
-        assert_eq!(seen.get(&source(1), 1, NOW), Some(&b"one"[..]));
-        seen.insert(source(2), 1, b"", LATER, NOW);
-        assert_eq!(seen.get(&source(1), 1, NOW), None);
-        assert_eq!(seen.get(&source(1), 2, NOW), Some(&b"second"[..]));
-        assert_eq!(seen.get(&source(2), 1, NOW), Some(&b""[..]));
+        seen.insert(key(1, 1), ONCE, b"one", MUCH_LATER, NOW);
+        seen.insert(key(1, 2), Kind::Repeatable, b"second", MUCH_LATER, NOW);
+        assert_eq!(seen.get(key(1, 1), NOW), Seen::Answered(b"one"));
+        assert_eq!(seen.get(key(1, 2), NOW), Seen::Answered(b"second"));
+        seen.insert(key(2, 1), Kind::Repeatable, b"", MUCH_LATER, NOW);
+        assert_eq!(seen.get(key(1, 2), NOW), Seen::New);
+        assert_eq!(seen.get(key(2, 1), NOW), Seen::Answered(b""));
+        assert_eq!(seen.get(key(1, 1), NOW), Seen::Answered(b"one"));
+    }
+
+    /// A full table drops new requests rather than forget young ones.
+    #[test]
+    fn the_young_are_never_forgotten() {
+        let mut seen = Deduplication::<4, 64>::new();
+        let mut done = std::vec::Vec::new();
+        for message in 0..10 {
+            for source in 1..5 {
+                if seen.has_room(source, NOW) {
+                    seen.insert(key(source, message), ONCE, b"x", MUCH_LATER, NOW);
+                    done.push(key(source, message));
+                }
+                seen.insert(key(source, 100 + message), Kind::Repeatable, b"safe", MUCH_LATER, NOW);
+            }
+        }
+        assert_eq!(done.len(), 4);
+        for key in done {
+            assert_eq!(seen.get(key, NOW), Seen::Answered(b"x"));
+        }
+        // Until no copy of them is on its way any more.
+        assert!(seen.has_room(1, LATER));
+        seen.insert(key(9, 9), ONCE, b"new", MUCH_LATER, LATER);
+        assert_eq!(seen.get(key(9, 9), LATER), Seen::Answered(b"new"));
     }
 
     #[test]
-    fn the_oldest_go_when_the_replies_are_full() {
+    fn replies_are_forgotten_but_not_what_was_done() {
         let mut seen = Deduplication::<4, 8>::new();
-        seen.insert(source(1), 1, b"abc", LATER, NOW);
-        seen.insert(source(1), 2, b"def", LATER, NOW);
-        seen.insert(source(1), 3, b"ghi", LATER, NOW);
-        assert_eq!(seen.get(&source(1), 1, NOW), None);
-        assert_eq!(seen.get(&source(1), 2, NOW), Some(&b"def"[..]));
-        assert_eq!(seen.get(&source(1), 3, NOW), Some(&b"ghi"[..]));
-        seen.insert(source(1), 4, b"12345678", LATER, NOW);
-        assert_eq!(seen.get(&source(1), 3, NOW), None);
-        assert_eq!(seen.get(&source(1), 4, NOW), Some(&b"12345678"[..]));
-        seen.insert(source(1), 5, b"123456789", LATER, NOW);
-        assert_eq!(seen.get(&source(1), 5, NOW), None);
+        seen.insert(key(1, 1), ONCE, b"abc", MUCH_LATER, NOW);
+        seen.insert(key(1, 2), ONCE, b"def", MUCH_LATER, NOW);
+        // What can be repeated takes nothing from others.
+        seen.insert(key(1, 3), Kind::Repeatable, b"ghi", MUCH_LATER, NOW);
+        assert_eq!(seen.get(key(1, 3), NOW), Seen::New);
+        seen.insert(key(1, 4), ONCE, b"jkl", MUCH_LATER, NOW);
+        assert_eq!(seen.get(key(1, 1), NOW), Seen::Forgotten);
+        assert_eq!(seen.get(key(1, 2), NOW), Seen::Answered(b"def"));
+        assert_eq!(seen.get(key(1, 4), NOW), Seen::Answered(b"jkl"));
+        seen.insert(key(1, 5), ONCE, b"123456789", MUCH_LATER, NOW);
+        assert_eq!(seen.get(key(1, 5), NOW), Seen::Forgotten);
+    }
+
+    /// One source leaves the others a quarter, whatever it has done.
+    #[test]
+    fn nobody_makes_all_replies_forgotten() {
+        let mut seen = Deduplication::<16, 16>::new();
+        seen.insert(key(1, 1), ONCE, b"abcd", MUCH_LATER, NOW);
+        for message in 0..10 {
+            let reply = [b'x'; 20];
+            seen.insert(key(2, message), ONCE, &reply[..2 * message as usize], MUCH_LATER, NOW);
+        }
+        assert_eq!(seen.get(key(1, 1), NOW), Seen::Answered(b"abcd"));
+        assert_eq!(seen.get(key(2, 6), NOW), Seen::Answered(b"xxxxxxxxxxxx"));
+        // It is who has the most that makes room.
+        seen.insert(key(3, 1), ONCE, b"ef", MUCH_LATER, NOW);
+        seen.insert(key(3, 2), ONCE, b"gh", MUCH_LATER, NOW);
+        assert_eq!(seen.get(key(3, 1), NOW), Seen::Answered(b"ef"));
+        assert!((0..10).all(|message| seen.get(key(2, message), NOW) != Seen::New));
     }
 
     #[test]
     fn an_expired_message_is_new_again() {
         let mut seen = Deduplication::<2, 8>::new();
-        seen.insert(source(1), 1, b"abc", LATER, NOW);
-        assert_eq!(seen.get(&source(1), 1, LATER), None);
-        seen.insert(source(1), 1, b"def", Instant::from_millis(3_000), LATER);
-        assert_eq!(seen.get(&source(1), 1, LATER), Some(&b"def"[..]));
+        seen.insert(key(1, 1), ONCE, b"abc", LATER, NOW);
+        assert_eq!(seen.get(key(1, 1), LATER), Seen::New);
+        seen.insert(key(1, 1), ONCE, b"def", MUCH_LATER, LATER);
+        assert_eq!(seen.get(key(1, 1), LATER), Seen::Answered(b"def"));
     }
 
     #[test]
     fn what_has_expired_goes_first() {
         let mut seen = Deduplication::<3, 9>::new();
-        seen.insert(source(1), 1, b"abc", Instant::from_millis(3_000), NOW);
-        seen.insert(source(1), 2, b"def", LATER, NOW);
-        seen.insert(source(1), 3, b"ghi", Instant::from_millis(3_000), NOW);
-        seen.insert(source(1), 4, b"jkl", Instant::from_millis(3_000), LATER);
-        let replies = [1, 2, 3, 4].map(|message_id| seen.get(&source(1), message_id, LATER));
-        assert_eq!(replies, [Some(&b"abc"[..]), None, Some(b"ghi"), Some(b"jkl")]);
-    }
-
-    #[test]
-    fn whoever_fills_the_entries_forgets_its_own() {
-        let mut seen = Deduplication::<4, 64>::new();
-        seen.insert(source(1), 1, b"one", LATER, NOW);
-        seen.insert(source(2), 1, b"two", LATER, NOW);
-        for message_id in 1..100 {
-            seen.insert(source(3), message_id, b"many", LATER, NOW);
-        }
-        assert_eq!(seen.get(&source(1), 1, NOW), Some(&b"one"[..]));
-        assert_eq!(seen.get(&source(2), 1, NOW), Some(&b"two"[..]));
-        for (message_id, reply) in [(97, None), (98, Some(&b"many"[..])), (99, Some(b"many"))] {
-            assert_eq!(seen.get(&source(3), message_id, NOW), reply);
-        }
-        // Where nobody has more than half, it is the oldest.
-        seen.insert(source(4), 1, b"four", LATER, NOW);
-        assert_eq!(seen.get(&source(1), 1, NOW), None);
-        assert_eq!(seen.get(&source(2), 1, NOW), Some(&b"two"[..]));
-    }
-
-    #[test]
-    fn whoever_fills_the_replies_forgets_its_own() {
-        let mut seen = Deduplication::<8, 8>::new();
-        seen.insert(source(1), 1, b"", LATER, NOW);
-        seen.insert(source(1), 2, b"1234", LATER, NOW);
-        for message_id in 1..100 {
-            seen.insert(source(2), message_id, b"ab", LATER, NOW);
-        }
-        assert_eq!(seen.get(&source(1), 1, NOW), Some(&b""[..]));
-        assert_eq!(seen.get(&source(1), 2, NOW), Some(&b"1234"[..]));
-        assert_eq!(seen.get(&source(2), 97, NOW), None);
-        assert_eq!(seen.get(&source(2), 98, NOW), Some(&b"ab"[..]));
-        // Half is not enough for this one.
-        seen.insert(source(2), 100, b"12345678", LATER, NOW);
-        assert_eq!(seen.get(&source(1), 2, NOW), None);
-        assert_eq!(seen.get(&source(2), 100, NOW), Some(&b"12345678"[..]));
-        // What does not help to make room stays.
-        assert_eq!(seen.get(&source(1), 1, NOW), Some(&b""[..]));
-    }
-
-    #[test]
-    fn sessions_and_epochs_are_apart() {
-        let mut seen = Deduplication::<2, 8>::new();
-        seen.insert(source(1), 1, b"abc", LATER, NOW);
-        assert_eq!(seen.get(&source(2), 1, NOW), None);
-        let epoch = Source::Session { session: SessionId(1), epoch: 2 };
-        assert_eq!(seen.get(&epoch, 1, NOW), None);
+        seen.insert(key(1, 1), ONCE, b"abc", MUCH_LATER, NOW);
+        seen.insert(key(1, 2), ONCE, b"def", LATER, NOW);
+        seen.insert(key(1, 3), Kind::Repeatable, b"ghi", MUCH_LATER, NOW);
+        seen.insert(key(1, 4), ONCE, b"jkl", MUCH_LATER, LATER);
+        let replies = [1, 2, 3, 4].map(|message| seen.get(key(1, message), LATER));
+        let answered = |reply| Seen::Answered(reply);
+        assert_eq!(replies, [answered(b"abc"), Seen::New, answered(b"ghi"), answered(b"jkl")]);
     }
 }

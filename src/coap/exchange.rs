@@ -3,22 +3,15 @@
 use core::time::Duration;
 
 use super::message::{self, HEADER, Header, Malformed, Type};
+use super::retransmission::{Due, Retransmission};
 use super::{Code, Token, TransmissionParameters};
 use crate::Instant;
-
-/// When a Confirmable message is sent again (§4.2).
-struct Retransmission {
-    at: Instant,
-    timeout: Duration,
-    count: u8,
-}
 
 /// A message that was sent, or is about to be, and waits for what answers it.
 pub(super) struct Exchange {
     message_id: u16,
     /// The token of the request; a ping has none.
     token: Option<Token>,
-    started: Instant,
     deadline: Instant,
     parameters: TransmissionParameters,
     /// Until the message is acknowledged. Never for a Non-confirmable one.
@@ -71,19 +64,8 @@ impl Exchange {
         parameters: TransmissionParameters,
         now: Instant,
     ) -> Self {
-        let retransmission = random.map(|random| {
-            let timeout = parameters.initial_timeout(random);
-            Retransmission { at: now + timeout, timeout, count: 0 }
-        });
-        Self {
-            message_id,
-            token,
-            started: now,
-            deadline: now + deadline,
-            parameters,
-            retransmission,
-            acknowledged: false,
-        }
+        let retransmission = random.map(|random| Retransmission::new(&parameters, random, now));
+        Self { message_id, token, deadline: now + deadline, parameters, retransmission, acknowledged: false }
     }
 
     /// What is to be done at `now`.
@@ -94,24 +76,10 @@ impl Exchange {
         let Some(retransmission) = &mut self.retransmission else {
             return Step::Wait(self.deadline);
         };
-        if now < retransmission.at {
-            return Step::Wait(retransmission.at.min(self.deadline));
-        }
-        if retransmission.count >= self.parameters.max_retransmit {
-            return Step::TimedOut;
-        }
-        // Whoever is late may catch up on the next retransmission, but "the minimum spacing before another
-        // retransmission is ACK_TIMEOUT" (§4.2).
-        retransmission.count += 1;
-        retransmission.timeout = retransmission.timeout.saturating_mul(2);
-        retransmission.at =
-            (retransmission.at + retransmission.timeout).max(now + self.parameters.ack_timeout);
-        // "the entire sequence of (re-)transmissions MUST stay in the envelope of MAX_TRANSMIT_SPAN [...], even if that
-        // means a sender may miss an opportunity to transmit" (§4.2).
-        if now <= self.started + self.parameters.max_transmit_span() {
-            Step::Transmit
-        } else {
-            Step::Wait(retransmission.at.min(self.deadline))
+        match retransmission.poll(&self.parameters, now) {
+            Due::Wait(at) => Step::Wait(at.min(self.deadline)),
+            Due::Transmit => Step::Transmit,
+            Due::GiveUp => Step::TimedOut,
         }
     }
 

@@ -166,8 +166,10 @@ pub struct Message<'a> {
     header: Header,
     options: &'a [u8],
     payload: &'a [u8],
-    /// The number of the options that readers do not see.
-    hidden: Option<u16>,
+    /// The numbers of the options that readers do not see.
+    hidden: &'static [u16],
+    /// One that they see though it is not there.
+    shown: Option<MessageOption<'a>>,
 }
 
 impl<'a> Message<'a> {
@@ -191,7 +193,7 @@ impl<'a> Message<'a> {
             }
             Some(_) => return Err(format_error),
         };
-        Ok(Self { header, options, payload, hidden: None })
+        Ok(Self { header, options, payload, hidden: &[], shown: None })
     }
 
     /// The message's type.
@@ -215,12 +217,32 @@ impl<'a> Message<'a> {
 
     /// The options as they are in the datagram, for as long as it lives.
     pub(super) fn option_iter(&self) -> Options<'a> {
-        Options { hidden: self.hidden, ..Options::new(self.options) }
+        Options { hidden: self.hidden, shown: self.shown, ..Options::new(self.options) }
     }
 
-    /// The message as if it had no options with this number.
-    pub(super) fn without(self, number: u16) -> Self {
-        Self { hidden: Some(number), ..self }
+    /// The message as if it had no options with these numbers.
+    pub(super) fn without(self, hidden: &'static [u16]) -> Self {
+        Self { hidden, ..self }
+    }
+
+    /// The message as if it had this option as well.
+    pub(super) fn with_option(self, number: u16, value: &'a [u8]) -> Self {
+        Self { shown: Some(MessageOption { number, value }), ..self }
+    }
+
+    /// The message as if it had this payload.
+    pub(super) fn with_payload(self, payload: &'a [u8]) -> Self {
+        Self { payload, ..self }
+    }
+
+    /// The bytes of options and payload, as they were read.
+    pub(super) fn rest(&self) -> (&'a [u8], &'a [u8]) {
+        (self.options, self.payload)
+    }
+
+    /// A message of the [`rest`](Self::rest) of another one.
+    pub(super) fn from_rest(header: Header, (options, payload): (&'a [u8], &'a [u8])) -> Self {
+        Self { header, options, payload, hidden: &[], shown: None }
     }
 
     /// The payload, for as long as the datagram lives.
@@ -288,12 +310,21 @@ pub struct Options<'a> {
     rest: &'a [u8],
     /// The number of the last one.
     number: u16,
-    hidden: Option<u16>,
+    hidden: &'static [u16],
+    shown: Option<MessageOption<'a>>,
 }
 
 impl<'a> Options<'a> {
     fn new(rest: &'a [u8]) -> Self {
-        Self { rest, number: 0, hidden: None }
+        Self { rest, number: 0, hidden: &[], shown: None }
+    }
+
+    /// The option that is next in the bytes, and what follows it.
+    fn peek(&self) -> Option<(MessageOption<'a>, &'a [u8])> {
+        let (delta, len, rest) = option_format::parse(self.rest)?;
+        let number = self.number.checked_add(delta)?;
+        let (value, rest) = rest.split_at_checked(len)?;
+        Some((MessageOption { number, value }, rest))
     }
 }
 
@@ -302,13 +333,18 @@ impl<'a> Iterator for Options<'a> {
 
     fn next(&mut self) -> Option<MessageOption<'a>> {
         loop {
-            let (delta, len, rest) = option_format::parse(self.rest)?;
-            let number = self.number.checked_add(delta)?;
-            let (value, rest) = rest.split_at_checked(len)?;
+            let next = self.peek();
+            if let Some(shown) = self.shown
+                && next.is_none_or(|(next, _)| next.number > shown.number)
+            {
+                self.shown = None;
+                return Some(shown);
+            }
+            let (option, rest) = next?;
             self.rest = rest;
-            self.number = number;
-            if Some(number) != self.hidden {
-                return Some(MessageOption { number, value });
+            self.number = option.number;
+            if !self.hidden.contains(&option.number) {
+                return Some(option);
             }
         }
     }

@@ -21,6 +21,18 @@ impl MessageIds {
         Ok(next)
     }
 
+    /// Whether the first one has been drawn.
+    pub(super) const fn is_drawn(&self) -> bool {
+        self.next.is_some()
+    }
+
+    /// The next Message ID, once the first has been drawn.
+    pub(super) fn take(&mut self) -> u16 {
+        let next = self.next.unwrap_or_default();
+        self.used(next);
+        next
+    }
+
     /// Goes on to the Message ID after this one.
     pub(super) fn used(&mut self, message_id: u16) {
         self.next = Some(message_id.wrapping_add(1));

@@ -8,11 +8,11 @@
 //!
 //! ```
 //! use coap_handler_implementations::{HandlerBuilder, ReportingHandlerBuilder, SimpleRendered, new_dispatcher};
-//! use dtls_psk::{PeerLookup, Timer, coap};
-//! use embedded_nal_async::{ConnectedUdp, UnconnectedUdp};
+//! use dtls_psk::{SessionUdp, Timer, coap};
+//! use embedded_nal_async::ConnectedUdp;
 //! use rand_core::TryCryptoRng;
 //!
-//! async fn serve(socket: &mut (impl UnconnectedUdp + PeerLookup), timer: impl Timer, rng: impl TryCryptoRng) {
+//! async fn serve(socket: &mut impl SessionUdp, timer: impl Timer, rng: impl TryCryptoRng) {
 //!     let mut resources = new_dispatcher().at(&["hello"], SimpleRendered("Hello")).with_wkc();
 //!     let error = coap::Server::new(socket, timer, rng).run(&mut resources).await;
 //!     // `run` ends only when the socket itself fails.
@@ -35,46 +35,61 @@
 //!
 //! # What is where
 //!
-//! | RFC 7252 | here |
+//! | | here |
 //! |---|---|
-//! | message format (§3) | [`Message`], [`Type`], [`Code`], [`Token`] |
+//! | message format (RFC 7252 §3) | [`Message`], [`Type`], [`Code`], [`Token`] |
 //! | transmission parameters (§4.8) | [`TransmissionParameters`] |
 //! | deduplication (§4.5), RST, ACK, requests and responses (§4, §5) | [`Server`], [`Client`] |
+//! | the same for a main loop, without an executor | `PolledServer`, `PolledClient` (feature `embedded-nal`) |
 //! | several requests at once, NSTART (§4.7) | [`Requests`] |
-#![cfg_attr(feature = "embedded-nal", doc = "| the same without an executor | [`PollClient`] |")]
+//! | observation (RFC 7641) | [`Changes`], [`ObserveParameters`]; [`Client::observe`] |
+//! | blocks (RFC 7959) | a server has nothing to do for downloads; [`Upload`]. A client has nothing to do; [`Client::in_blocks`] |
+//! | who may do what, and freshness (RFC 9175) | [`Policy`], [`Rule`], [`Access`]; [`ForPeer`] |
 //!
-//! A client observes (RFC 7641) with [`Client::observe`]. What is longer than a message goes in blocks (RFC 7959) by itself, in both
-//! directions, and step by step with [`Client::in_blocks`]. A server's Echo (RFC 9175) is answered, and the blocks of each payload
-//! have a Request-Tag of their own.
+//! Everything is bounded at compile time, or by what is lent: see [`Server`](Server#sizes). Nothing is shared between two
+//! sessions: a response, a notification, an upload belongs to the session that asked for it.
 //!
-//! Everything is bounded at compile time: a [`Server`] has one buffer of `SIZE` bytes for the message at hand, remembers
-//! `EXCHANGES` requests and up to `REPLIES` bytes of replies to them; a [`Client`] has two buffers of `SIZE` bytes.
+//! A peer whose address has changed (RFC 9146) and that does not answer the check of RFC 9853 is asked by an Echo option to show
+//! that it receives there (RFC 9175 §2.4), before it gets more than three times the bytes that came from there.
 //!
 //! # What is not here
 //!
-//! Observe and block-wise transfer in a server. Both are refused in the ways that their RFCs provide for: an
-//! Observe option is left to the handler, and, being elective, usually ignored; a Block2 option that asks for anything
-//! but the first block, and any Block1 option, is answered with 4.02 before the handler sees it. Requests to multicast
-//! addresses (§8) are ignored, and nothing is proxied (5.05).
+//! Requests to multicast addresses (§8) are ignored, and nothing is proxied (5.05). The response to an unsafe method has to fit
+//! into one message.
 
 // What needs no I/O, in alphabetical order: from the wire format to both ends of an exchange.
+mod answer;
 mod block;
+mod changes;
 mod code;
+mod counters;
 mod deduplication;
+mod echo;
 mod error;
 mod exchange;
 mod handler;
 mod message;
 mod message_ids;
+mod notifications;
+mod observers;
 mod option_format;
 mod options;
 mod parameters;
+mod policy;
+mod reception;
+mod render;
 mod reply;
 mod request;
 mod responder;
+mod retransmission;
+mod settings;
+mod share;
+mod source;
 mod transfer;
+mod upload;
 mod uri;
 mod watch;
+mod well_known;
 mod writer;
 
 // And what has a socket.
@@ -83,23 +98,32 @@ mod client;
 mod observation;
 mod plain;
 #[cfg(feature = "embedded-nal")]
-mod poll_client;
+mod polled_client;
+#[cfg(feature = "embedded-nal")]
+mod polled_server;
 mod requests;
 mod server;
 
 pub use blocks::{Blocks, Part, Progress};
+pub use changes::{Changes, Observable};
 pub use client::Client;
 pub use code::Code;
+pub use counters::Counters;
 pub use error::Error;
 pub use handler::ForPeer;
 pub use message::{Malformed, Message, MessageOption, Options, Token, Type};
 pub use observation::Observation;
+pub use observers::ObserveParameters;
 pub use parameters::TransmissionParameters;
 pub use plain::PlainUdp;
+pub use policy::{Access, Methods, Policy, RequestPath, Rule};
 #[cfg(feature = "embedded-nal")]
-pub use poll_client::{Pending, PollClient};
+pub use polled_client::{Pending, PolledClient};
+#[cfg(feature = "embedded-nal")]
+pub use polled_server::PolledServer;
 pub use reply::Reply;
 pub use request::Request;
 pub use requests::Requests;
-pub use responder::Counters;
 pub use server::Server;
+pub use upload::Upload;
+pub use well_known::WellKnownCore;

@@ -2,9 +2,13 @@
 
 use core::net::SocketAddr;
 
+#[cfg(feature = "embedded-nal")]
+use embedded_nal::{UdpClientStack, UdpFullStack};
 use embedded_nal_async::UnconnectedUdp;
 
-use crate::{Peer, PeerLookup};
+#[cfg(feature = "embedded-nal")]
+use crate::SessionStack;
+use crate::{Peer, PeerLookup, SessionId, SessionUdp};
 
 /// A socket without security, for `coap` instead of `coaps` (RFC 7252 §9, NoSec).
 ///
@@ -49,5 +53,66 @@ impl<S: UnconnectedUdp> UnconnectedUdp for PlainUdp<S> {
 impl<S> PeerLookup for PlainUdp<S> {
     fn peer(&self, _: SocketAddr, _: SocketAddr) -> Option<Peer<'_>> {
         None
+    }
+}
+
+impl<S: UnconnectedUdp> SessionUdp for PlainUdp<S> {
+    /// There is no session to send in, and nobody who could know of one.
+    async fn send_in(&mut self, _: SessionId, _: &[u8]) -> Result<(), S::Error> {
+        Ok(())
+    }
+}
+
+/// The same over an `embedded-nal` stack, for a [`PolledServer`](super::PolledServer).
+#[cfg(feature = "embedded-nal")]
+impl<S: UdpClientStack> UdpClientStack for PlainUdp<S> {
+    type UdpSocket = PlainUdp<S::UdpSocket>;
+    type Error = S::Error;
+
+    fn socket(&mut self) -> Result<Self::UdpSocket, S::Error> {
+        self.0.socket().map(PlainUdp)
+    }
+
+    fn connect(&mut self, socket: &mut Self::UdpSocket, remote: SocketAddr) -> Result<(), S::Error> {
+        self.0.connect(&mut socket.0, remote)
+    }
+
+    fn send(&mut self, socket: &mut Self::UdpSocket, data: &[u8]) -> nb::Result<(), S::Error> {
+        self.0.send(&mut socket.0, data)
+    }
+
+    fn receive(
+        &mut self,
+        socket: &mut Self::UdpSocket,
+        buffer: &mut [u8],
+    ) -> nb::Result<(usize, SocketAddr), S::Error> {
+        self.0.receive(&mut socket.0, buffer)
+    }
+
+    fn close(&mut self, socket: Self::UdpSocket) -> Result<(), S::Error> {
+        self.0.close(socket.0)
+    }
+}
+
+#[cfg(feature = "embedded-nal")]
+impl<S: UdpFullStack> UdpFullStack for PlainUdp<S> {
+    fn bind(&mut self, socket: &mut Self::UdpSocket, local_port: u16) -> Result<(), S::Error> {
+        self.0.bind(&mut socket.0, local_port)
+    }
+
+    fn send_to(
+        &mut self,
+        socket: &mut Self::UdpSocket,
+        remote: SocketAddr,
+        data: &[u8],
+    ) -> nb::Result<(), S::Error> {
+        self.0.send_to(&mut socket.0, remote, data)
+    }
+}
+
+#[cfg(feature = "embedded-nal")]
+impl<S: UdpFullStack> SessionStack for PlainUdp<S> {
+    fn send_in(&mut self, _: &mut Self::UdpSocket, _: SessionId, _: &[u8]) -> nb::Result<(), S::Error> {
+        Ok(())
     }
 }

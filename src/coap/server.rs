@@ -1,17 +1,25 @@
 //! The server: a responder between a socket and a handler.
 
+use core::future::{pending, poll_fn};
 use core::net::IpAddr;
+use core::task::Poll;
 
 use coap_handler::Handler;
-use embedded_nal_async::UnconnectedUdp;
+use embassy_futures::select::{Either3, select3};
 use rand_core::TryCryptoRng;
 
-use super::deduplication::Source;
+use super::changes::Observable;
+use super::counters::count;
 use super::handler::ForEveryone;
-use super::message_ids::MessageIds;
-use super::responder::{Reception, Responder, count};
-use super::{Counters, Error, ForPeer, TransmissionParameters};
-use crate::{PeerLookup, Timer};
+use super::policy::Policy;
+use super::reception::Reception;
+use super::responder::Responder;
+use super::settings::settings;
+use super::source::Source;
+use super::upload::Upload;
+use super::{Counters, Error, ForPeer, ObserveParameters, TransmissionParameters};
+use crate::path::Path;
+use crate::{SessionUdp, Timer};
 
 /// A CoAP server (RFC 7252) that drives a [`coap_handler::Handler`].
 ///
@@ -20,28 +28,52 @@ use crate::{PeerLookup, Timer};
 /// (§4.5). Requests with critical options that nobody here understands are refused before a handler sees them, see
 /// [`understand`](Self::understand).
 ///
+/// # What handlers need not know of
+///
+/// - **Blocks** (RFC 7959). A handler sees a body that came in blocks at once, if there is [room](Self::with_uploads) for it, and
+///   sets a payload of any length with `set_payload`; what it writes in place (`payload_mut_with_len`) may be as long as a
+///   message of `SIZE` bytes. The server sends a block of it, with an ETag, and asks the handler again for the next one.
+///   What follows from that is for GET and FETCH alone: the response to an unsafe method has to fit into one message.
+///   Handlers that make blocks themselves, as those of `coap-handler-implementations` do, are left to it, but are never asked for
+///   a block that they do not have.
+/// - **Observation** (RFC 7641) of the resources that [`Changes`](super::Changes) lists: see [`with_changes`](Self::with_changes).
+/// - **Who may do what**: see [`with_policy`](Self::with_policy).
+///
+/// # Separate responses
+///
+/// A handler that cannot answer yet, because a measurement takes its time, sets the code 0.00 in the response. Its request is
+/// acknowledged, and the handler is asked again, with the same request, when the resource at its path has
+/// [changed](super::Changes::notify); the response is sent by itself then (§5.2.2). This needs a place as an
+/// observation does, and gives it up after EXCHANGE_LIFETIME. The handler is not asked once more for a response that is lost:
+/// it is sent again out of the memory of replies, and not at all where an unsafe method's is forgotten there.
+///
 /// # Sizes
 ///
 /// - `SIZE`: the longest message in bytes, requests and replies alike. 1152, the most that RFC 7252 §4.6 recommends; at
-///   least 128. A longer request is answered 4.13 with this size, and a reply that does not fit is 5.00.
-/// - `EXCHANGES`: how many requests are remembered to recognise duplicates. 8.
-/// - `REPLIES`: how many bytes of replies to them are remembered in all, at least `SIZE`. 1536.
+///   least 128. A longer request is answered 4.13 with this size. There are two buffers of it. Messages are no longer than the
+///   socket says that datagrams to the peer may be.
+/// - `EXCHANGES`: how many requests are remembered to recognise duplicates, 24 bytes each. 64.
+/// - `REPLIES`: how many bytes of replies to them are remembered in all. 1536, three quarters of which hold the longest reply.
+/// - `OBSERVERS`: how many requests are answered later, observations and separate responses, about 250 bytes each. 8.
 ///
-/// When either memory is full, requests are forgotten; should one of those come again, it counts as new. First go expired
-/// ones, then the oldest of a peer that holds more than half, and else the oldest: no peer pushes all others' out.
+/// A request of an unsafe method is remembered for [NON_LIFETIME](TransmissionParameters::non_lifetime) at least, 145 seconds, and
+/// as long as there is room for EXCHANGE_LIFETIME. When the memory is full of those, new ones are dropped: their clients
+/// send them again, and nothing is ever done twice. So `EXCHANGES` has to be what all clients together change in that
+/// time; or the [parameters](Self::with_parameters) say that datagrams are not on their way for so long. GET and
+/// FETCH are always served. One client leaves the others a quarter of each memory.
+///
 /// [`new`](Self::new) makes a server with the default sizes, [`with_sizes`](Self::with_sizes) one with yours:
 ///
 /// ```
-/// use dtls_psk::{PeerLookup, Timer, coap};
-/// use embedded_nal_async::UnconnectedUdp;
+/// use dtls_psk::{SessionUdp, Timer, coap};
 ///
 /// async fn serve_small(
-///     socket: &mut (impl UnconnectedUdp + PeerLookup),
+///     socket: &mut impl SessionUdp,
 ///     timer: impl Timer,
 ///     rng: impl rand_core::TryCryptoRng,
 ///     resources: &mut impl coap_handler::Handler,
 /// ) {
-///     let mut server = coap::Server::<_, _, _, 256, 4, 512>::with_sizes(socket, timer, rng);
+///     let mut server = coap::Server::<_, _, _, 256, 16, 512, 2>::with_sizes(socket, timer, rng);
 ///     server.run(resources).await;
 /// }
 /// ```
@@ -51,72 +83,42 @@ pub struct Server<
     T,
     R,
     const SIZE: usize = 1152,
-    const EXCHANGES: usize = 8,
+    const EXCHANGES: usize = 64,
     const REPLIES: usize = 1536,
+    const OBSERVERS: usize = 8,
 > {
     socket: &'s mut S,
     timer: T,
     rng: R,
-    buffer: [u8; SIZE],
-    responder: Responder<EXCHANGES, REPLIES>,
-    message_ids: MessageIds,
+    incoming: [u8; SIZE],
+    outgoing: [u8; SIZE],
+    responder: Responder<'s, EXCHANGES, REPLIES, OBSERVERS>,
 }
 
-impl<'s, S: UnconnectedUdp + PeerLookup, T: Timer, R: TryCryptoRng> Server<'s, S, T, R> {
+impl<'s, S: SessionUdp, T: Timer, R: TryCryptoRng> Server<'s, S, T, R> {
     /// A server on `socket` with the default sizes.
     ///
-    /// `timer` tells when requests are old enough to be forgotten, `rng` where Message IDs begin.
+    /// `timer` tells when requests are old enough to be forgotten, and when messages are sent again; `rng` where Message IDs
+    /// begin, and the key of what clients have to repeat (RFC 9175).
     pub fn new(socket: &'s mut S, timer: T, rng: R) -> Self {
         Self::with_sizes(socket, timer, rng)
     }
 }
 
-impl<'s, S, T, R, const SIZE: usize, const EXCHANGES: usize, const REPLIES: usize>
-    Server<'s, S, T, R, SIZE, EXCHANGES, REPLIES>
+impl<'s, S, T, R, const SIZE: usize, const EXCHANGES: usize, const REPLIES: usize, const OBSERVERS: usize>
+    Server<'s, S, T, R, SIZE, EXCHANGES, REPLIES, OBSERVERS>
 where
-    S: UnconnectedUdp + PeerLookup,
+    S: SessionUdp,
     T: Timer,
     R: TryCryptoRng,
 {
     /// A server on `socket` with sizes of your choice. Sizes that cannot work do not compile.
     pub fn with_sizes(socket: &'s mut S, timer: T, rng: R) -> Self {
-        const {
-            // Handlers of `coap-handler-implementations` (0.6) panic where they have less than 41 bytes to write to.
-            assert!(SIZE >= 128, "SIZE: a handler needs room to write to");
-            assert!(EXCHANGES >= 1, "EXCHANGES: duplicates cannot be recognised without memory");
-            assert!(REPLIES >= SIZE, "REPLIES: the longest reply has to fit");
-        }
-        Self {
-            socket,
-            timer,
-            rng,
-            buffer: [0; SIZE],
-            responder: Responder::new(),
-            message_ids: MessageIds::default(),
-        }
+        const { Responder::<EXCHANGES, REPLIES, OBSERVERS>::check_sizes(SIZE) }
+        Self { socket, timer, rng, incoming: [0; SIZE], outgoing: [0; SIZE], responder: Responder::new() }
     }
 
-    /// Sets the transmission parameters, which tell how long requests are remembered (§4.8).
-    #[must_use]
-    pub fn with_parameters(mut self, parameters: TransmissionParameters) -> Self {
-        self.responder.parameters = parameters;
-        self
-    }
-
-    /// Lets critical options reach the handler that RFC 7252 does not define, because it understands them.
-    ///
-    /// Requests with others are answered 4.02 (Confirmable) or ignored (Non-confirmable), as §5.4.1 wants it. Block2,
-    /// Proxy-Uri and Proxy-Scheme stay guarded whatever is in the list: see the [module's documentation](super).
-    #[must_use]
-    pub fn understand(mut self, options: &'static [u16]) -> Self {
-        self.responder.known_options = options;
-        self
-    }
-
-    /// What the server has seen so far.
-    pub fn counters(&self) -> Counters {
-        self.responder.counters
-    }
+    settings!();
 
     /// Serves everyone with the same handler until the socket fails to receive, or the random number generator fails in
     /// the beginning. Returns the failure.
@@ -138,42 +140,89 @@ where
         }
     }
 
-    /// Receives one datagram and answers it.
+    /// Sends what is due, then receives one datagram and answers it.
     async fn serve_one<P: ForPeer>(&mut self, handlers: &mut P) -> Result<(), Error<S::Error>> {
-        let next_id = self.message_ids.peek(&mut self.rng).map_err(|_| Error::Random)?;
-        let (len, local, remote) = self.socket.receive_into(&mut self.buffer).await.map_err(Error::Socket)?;
-        if is_for_many(local.ip()) {
+        self.responder.seed(&mut self.rng).map_err(|_| Error::Random)?;
+        self.transmit(handlers).await;
+        let Some((len, path)) = self.wait().await? else { return Ok(()) };
+        if is_for_many(path.local.ip()) {
             // Answering would take the care of §8.2, and a DTLS session has no groups at all. The broadcast address of a
             // subnet cannot be told from others here.
             count(&mut self.responder.counters.ignored);
             return Ok(());
         }
-        let peer = self.socket.peer(local, remote);
-        let source = Source::new(peer, local, remote);
-        let reception = Reception { source, peer, now: self.timer.now() };
-        let message_id = || {
-            self.message_ids.used(next_id);
-            next_id
-        };
-        let Some(reply) = self.responder.receive(&mut self.buffer, len, reception, message_id, handlers)
-        else {
-            return Ok(());
-        };
-        // A response never leaves the session that asked for it (§9.1.2), not even for its successor at this address.
-        if Source::new(self.socket.peer(local, remote), local, remote) != source {
-            count(&mut self.responder.counters.orphaned);
-            crate::log::debug!("CoAP: the session that asked is gone, its reply is dropped");
+        let reception = Reception::new(&*self.socket, path, self.timer.now());
+        let datagram = (&self.incoming[..], len);
+        let reply = self.responder.receive(datagram, &mut self.outgoing, &reception, self.socket, handlers);
+        let (audience, now) = (reception.audience(), reception.now);
+        let Some(reply) = reply else { return Ok(()) };
+        if let (Some(session), true) = (audience.source.session(), reply.proves_address) {
+            self.socket.prove_address(session);
+        }
+        if self.send(&audience.source, reply.len).await {
             return Ok(());
         }
-        let Some(reply) = self.buffer.get(..reply) else {
-            return Ok(());
-        };
-        if self.socket.send(local, remote, reply).await.is_err() {
-            count(&mut self.responder.counters.send_errors);
-            crate::log::debug!("CoAP: a reply of {} bytes could not be sent", reply.len());
+        let request = self.incoming.get(..len).unwrap_or_default();
+        let demand = self.responder.demand_reachability(request, &mut self.outgoing, &audience, now);
+        if let Some(len) = demand {
+            self.send(&audience.source, len).await;
         }
         Ok(())
     }
+
+    /// Sends what there is to send that is no reply.
+    async fn transmit<P: ForPeer>(&mut self, handlers: &mut P) {
+        loop {
+            let now = self.timer.now();
+            let outgoing = &mut self.outgoing;
+            let due = self.responder.poll_transmit(outgoing, self.socket, handlers, &mut self.rng, now);
+            let Some((len, source)) = due else { return };
+            self.send(&source, len).await;
+        }
+    }
+
+    /// Waits for a datagram; `None` where something else is to be done before one comes.
+    async fn wait(&mut self) -> Result<Option<(usize, Path)>, Error<S::Error>> {
+        let until = self.responder.poll_timeout(self.timer.now());
+        let timeout = async {
+            match until {
+                Some(until) => self.timer.sleep_until(until).await,
+                None => pending().await,
+            }
+        };
+        let receive = self.socket.receive_into(&mut self.incoming);
+        match select3(receive, timeout, changed(self.responder.changes)).await {
+            Either3::First(received) => {
+                let (len, local, remote) = received.map_err(Error::Socket)?;
+                Ok(Some((len, Path { local, remote })))
+            }
+            Either3::Second(()) | Either3::Third(()) => Ok(None),
+        }
+    }
+
+    /// Sends the message of `len` bytes that is in the buffer. `false` where that failed.
+    async fn send(&mut self, to: &Source, len: usize) -> bool {
+        let message = self.outgoing.get(..len).unwrap_or_default();
+        let sent = match to {
+            Source::Session { session, .. } => self.socket.send_in(*session, message).await,
+            Source::Addresses(Path { local, remote }) => self.socket.send(*local, *remote, message).await,
+        };
+        if sent.is_err() {
+            count(&mut self.responder.counters.send_errors);
+            crate::log::debug!("CoAP: a message of {} bytes could not be sent", len);
+        }
+        sent.is_ok()
+    }
+}
+
+/// Waits for a resource to change.
+async fn changed(changes: Option<&dyn Observable>) {
+    let Some(changes) = changes else { return pending().await };
+    poll_fn(|context| {
+        changes.register(context.waker());
+        if changes.any() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
 }
 
 /// Whether a datagram to this address reached other nodes as well. An IPv6 socket shows the groups of IPv4 as mapped
@@ -197,10 +246,11 @@ mod tests {
     use coap_message::{Code, MinimalWritableMessage, MutableWritableMessage, ReadableMessage};
     use coap_numbers::code;
     use embassy_futures::block_on;
+    use embedded_nal_async::UnconnectedUdp;
     use rand_core::TryRng;
 
     use super::*;
-    use crate::{CipherSuite, Clock, Instant, Peer, ProtocolVersion, SessionId};
+    use crate::{CipherSuite, Clock, Instant, Peer, PeerLookup, ProtocolVersion, SessionId};
 
     /// A session, by its number, epoch and identity.
     type Session = (u64, u16, &'static [u8]);
@@ -244,6 +294,18 @@ mod tests {
                 resumed: false,
                 suite: CipherSuite::Aes128Ccm8,
             })
+        }
+
+        fn session(&self, session: SessionId) -> Option<Peer<'_>> {
+            let anywhere = SocketAddr::from(([0; 4], 0));
+            self.peer(anywhere, anywhere).filter(|peer| peer.session == session)
+        }
+    }
+
+    impl SessionUdp for Secure<'_> {
+        async fn send_in(&mut self, _: SessionId, data: &[u8]) -> Result<(), Self::Error> {
+            self.sent.borrow_mut().push(data.to_vec());
+            Ok(())
         }
     }
 

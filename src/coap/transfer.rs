@@ -567,7 +567,7 @@ pub(super) fn understands(response: &Message<'_>, to_block1: bool) -> bool {
 pub(super) fn reply<E>(buffer: &[u8], len: usize) -> Result<Reply<'_>, Error<E>> {
     let message = buffer.get(..len).and_then(|datagram| Message::parse(datagram).ok());
     // It says of the first block what does not hold for the whole.
-    message.map(|message| Reply::new(message.without(option::BLOCK2))).ok_or(Error::ReplyTooLong)
+    message.map(|message| Reply::new(message.without(&[option::BLOCK2]))).ok_or(Error::ReplyTooLong)
 }
 
 fn find<'a>(message: &Message<'a>, number: u16) -> Option<MessageOption<'a>> {

@@ -1,9 +1,13 @@
 //! Writing a message into a buffer that is already there.
 
+use core::hash::Hasher;
+
 use coap_message::error::RenderableOnMinimal;
 use coap_message::{Code as _, MinimalWritableMessage, MutableWritableMessage};
 use coap_numbers::code::INTERNAL_SERVER_ERROR;
 use coap_numbers::option::BLOCK2;
+
+use siphasher::sip::SipHasher24;
 
 use super::block::Block;
 use super::message::{Header, PAYLOAD_MARKER};
@@ -46,6 +50,10 @@ struct Payload {
     start: usize,
     /// How long the representation is.
     total: usize,
+    /// A hash of the representation, where the payload is only a part of it.
+    digest: u64,
+    /// Whether it is a block on purpose.
+    is_block: bool,
 }
 
 /// What [`Writer::cut`] has left.
@@ -55,6 +63,15 @@ pub(super) struct Cut {
     pub(super) block: Block,
     /// How long the representation is.
     pub(super) total: usize,
+    /// A hash of it, which is another one when it changes.
+    pub(super) digest: u64,
+}
+
+/// Tells representations apart. Nobody who could choose them is to be kept from making two alike, so it has no key.
+fn digest_of(representation: &[u8]) -> u64 {
+    let mut hasher = SipHasher24::new();
+    hasher.write(representation);
+    hasher.finish()
 }
 
 /// A message that is being written behind a header that stands already.
@@ -93,9 +110,10 @@ impl<'a> Writer<'a> {
         })
     }
 
-    /// Of a payload that is set at once, the part from `window` on is wanted.
-    pub(super) fn with_window(self, window: usize) -> Self {
-        Self { window, ..self }
+    /// Begins anew behind the header. Of a payload that is set at once, the part from `window` on is wanted.
+    pub(super) fn restart(&mut self, window: usize) {
+        self.reset();
+        self.window = window;
     }
 
     /// Forgets code, options and payload.
@@ -108,6 +126,11 @@ impl<'a> Writer<'a> {
 
     pub(super) fn code(&self) -> Code {
         Code::new(self.code)
+    }
+
+    /// How long the message may be.
+    pub(super) fn capacity(&self) -> usize {
+        self.buffer.len()
     }
 
     /// The length of the message as it is.
@@ -123,9 +146,9 @@ impl<'a> Writer<'a> {
         self.options_end
     }
 
-    /// Whether some of what a handler has written is not in the message.
+    /// Whether some of what a handler has written is not in the message, and nothing was [cut](Self::cut).
     pub(super) fn is_part(&self) -> bool {
-        self.payload.len < self.payload.total
+        self.payload.len < self.payload.total && !self.payload.is_block
     }
 
     /// The payload as far as it is in the message.
@@ -144,7 +167,7 @@ impl<'a> Writer<'a> {
 
     /// Leaves this block of the representation, and tells whether more follow. `None` where there is no such block.
     pub(super) fn cut(&mut self, block: Block) -> Option<Cut> {
-        let Payload { len, start, total } = self.payload;
+        let Payload { len, start, total, digest, .. } = self.payload;
         let offset = block.offset();
         // Only an empty representation has an empty block, its first.
         if offset >= total.max(1) {
@@ -152,12 +175,13 @@ impl<'a> Writer<'a> {
         }
         let skip = offset.checked_sub(start)?;
         let kept = len.checked_sub(skip)?.min(block.len());
+        let digest = if len == total { digest_of(self.payload()) } else { digest };
         let payload = self.buffer.get_mut(self.options_end + 1..).unwrap_or_default();
         if skip > 0 {
             payload.get_mut(..len)?.copy_within(skip..skip + kept, 0);
         }
-        self.payload = Payload { len: kept, start: offset, total };
-        Some(Cut { block: Block { more: offset + kept < total, ..block }, total })
+        self.payload = Payload { len: kept, start: offset, total, digest, is_block: true };
+        Some(Cut { block: Block { more: offset + kept < total, ..block }, total, digest })
     }
 
     /// The number and value of the first option with this number.
@@ -287,15 +311,17 @@ impl MinimalWritableMessage for Writer<'_> {
         if self.payload.total > 0 {
             return Err(WriteError::OutOfSequence);
         }
-        // Whether a part will do is for `cut` to say.
-        let (start, part) = match data.get(self.window..) {
-            Some(part) => (self.window, part),
+        // Whether a part will do is for `cut` to say. Errors have no blocks.
+        let window = if self.code().is_success() { self.window } else { 0 };
+        let (start, part) = match data.get(window..) {
+            Some(part) => (window, part),
             None => (data.len(), &[][..]),
         };
         let payload = self.payload_mut_with_len(part.len())?;
         let len = payload.len();
         payload.copy_from_slice(part.get(..len).unwrap_or_default());
-        self.payload = Payload { len, start, total: data.len() };
+        let digest = if len < data.len() { digest_of(data) } else { 0 };
+        self.payload = Payload { len, start, total: data.len(), digest, is_block: false };
         Ok(())
     }
 
@@ -328,7 +354,7 @@ impl MutableWritableMessage for Writer<'_> {
             return Err(WriteError::OutOfSpace);
         }
         *marker = PAYLOAD_MARKER;
-        self.payload = Payload { len, start: 0, total: len };
+        self.payload = Payload { len, total: len, ..Payload::default() };
         payload.get_mut(..len).ok_or(WriteError::OutOfSpace)
     }
 
@@ -428,7 +454,9 @@ mod tests {
             for number in 0..15 {
                 let block = Block { number, more: false, szx: 0 };
                 let mut buffer = [0; 48];
-                let mut writer = Writer::new(&mut buffer, &HEADER).unwrap().with_window(block.offset());
+                let mut writer = Writer::new(&mut buffer, &HEADER).unwrap();
+                writer.restart(block.offset());
+                writer.set_code(0x45);
                 writer.set_payload(&body[..len]).unwrap();
                 let cut = writer.cut(block);
                 let from = block.offset();
@@ -437,7 +465,8 @@ mod tests {
                     continue;
                 }
                 let end = len.min(from + 16);
-                assert_eq!(cut, Some(Cut { block: Block { more: end < len, ..block }, total: len }));
+                let block = Block { more: end < len, ..block };
+                assert_eq!(cut, Some(Cut { block, total: len, digest: digest_of(&body[..len]) }));
                 let len = writer.finish();
                 assert_eq!(Message::parse(&buffer[..len]).unwrap().payload(), &body[from..end]);
             }
@@ -448,7 +477,9 @@ mod tests {
     #[test]
     fn blocks_are_cut_of_what_was_written_in_place() {
         let mut buffer = [0; 64];
-        let mut writer = Writer::new(&mut buffer, &HEADER).unwrap().with_window(16);
+        let mut writer = Writer::new(&mut buffer, &HEADER).unwrap();
+        writer.restart(16);
+        writer.set_code(0x45);
         let payload = writer.payload_mut_with_len(40).unwrap();
         payload.iter_mut().zip(0..).for_each(|(byte, at)| *byte = at);
         writer.truncate(30).unwrap();

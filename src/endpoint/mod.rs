@@ -511,10 +511,11 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
         self.move_session(at).map(|(_, to)| to)
     }
 
-    /// Whether the peer of a session is known to receive at the address that its newest record came from.
-    pub fn is_address_proven(&self, session: SessionId) -> bool {
-        let entry = self.find_session(session).and_then(|at| self.storage.sessions.get(at));
-        entry.is_none_or(|entry| entry.value.moving.is_none())
+    /// The way to the address that the newest record of a session came from, if nothing has shown yet that its peer receives
+    /// there.
+    pub fn unproven_path(&self, session: SessionId) -> Option<Path> {
+        let entry = self.storage.sessions.get(self.find_session(session)?)?;
+        entry.value.moving.as_ref().map(|moving| moving.to)
     }
 
     /// The longest payload in bytes that the peer of a session takes in a datagram of at most `datagram` bytes, and of

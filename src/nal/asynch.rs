@@ -333,6 +333,22 @@ where
         self.flush().await
     }
 
+    /// The way to a peer, for a caller who may have left the local address open: one who begins to speak has no other.
+    fn path(&self, local: SocketAddr, remote: SocketAddr) -> Path {
+        let path = Path { local, remote };
+        let (any_ip, any_port) = (local.ip().is_unspecified(), local.port() == 0);
+        // Some sockets do not tell the local address. Then the session goes by what is left open.
+        if !(any_ip || any_port) || self.endpoint().peer(&path).is_some() {
+            return path;
+        }
+        let is_it = |known: &Path| {
+            *known == Path { local: known.local, remote }
+                && (any_ip || known.local.ip() == local.ip())
+                && (any_port || known.local.port() == local.port())
+        };
+        self.endpoint().sessions().map(|(known, _)| known).find(is_it).unwrap_or(path)
+    }
+
     /// Does and sends what is due, then waits for a datagram or a timeout.
     async fn wait(&mut self) -> Result<(), Error<U::Error>> {
         // Before anything is received, or else a flood of datagrams would hold the timers up.
@@ -375,12 +391,15 @@ where
     type Error = Error<U::Error>;
 
     /// Seals and sends `data` as one record to the peer at `remote`, which must have a session by this very pair of
-    /// addresses. With connection IDs, the datagram goes to where the peer's newest record came from. When the future is dropped before its end, the record may still go out with the next call.
+    /// addresses; of the local one, address and port may be left unspecified, as the trait has it. With connection IDs, the
+    /// datagram goes to where the peer's newest record came from. When the future is dropped before its end, the record may
+    /// still go out with the next call.
     ///
     /// An error here concerns this peer and this datagram alone.
     async fn send(&mut self, local: SocketAddr, remote: SocketAddr, data: &[u8]) -> Result<(), Self::Error> {
         self.flush().await?;
-        let (datagram, by) = self.association.seal(Path { local, remote }, data)?;
+        let path = self.path(local, remote);
+        let (datagram, by) = self.association.seal(path, data)?;
         let sent = self.socket.send(by.local, by.remote, datagram).await;
         self.association.sent();
         sent.map_err(Error::Socket)
@@ -416,8 +435,8 @@ impl<U, T, R, const H: usize, const S: usize, const N: usize> PeerLookup for Ser
         self.endpoint().max_payload(session, N)
     }
 
-    fn is_address_proven(&self, session: SessionId) -> bool {
-        self.endpoint().is_address_proven(session)
+    fn unproven_address(&self, session: SessionId) -> Option<SocketAddr> {
+        self.endpoint().unproven_path(session).map(|path| path.remote)
     }
 
     fn prove_address(&mut self, session: SessionId) {

@@ -12,7 +12,7 @@ use crate::connection::{Connection, Event, ImageSeal};
 use crate::endpoint::Endpoint;
 use crate::log::info;
 use crate::path::{Path, UNKNOWN};
-use crate::peer::{Peer, PeerLookup, SessionId};
+use crate::peer::{Peer, PeerLookup, SessionId, SessionStack};
 use crate::psk::Psk;
 use crate::stats::Stats;
 use crate::time::{Clock, Instant};
@@ -225,8 +225,8 @@ impl<U: UdpClientStack, const H: usize, const S: usize, const N: usize> PeerLook
         self.endpoint()?.max_payload(session, N)
     }
 
-    fn is_address_proven(&self, session: SessionId) -> bool {
-        self.endpoint().is_none_or(|endpoint| endpoint.is_address_proven(session))
+    fn unproven_address(&self, session: SessionId) -> Option<SocketAddr> {
+        self.endpoint()?.unproven_path(session).map(|path| path.remote)
     }
 
     fn prove_address(&mut self, session: SessionId) {
@@ -442,19 +442,6 @@ where
     C: Clock,
     R: TryCryptoRng,
 {
-    /// Sends in a session of a bound socket, wherever its peer is: as [`UdpFullStack::send_to`] does by address.
-    ///
-    /// # Errors
-    /// [`WouldBlock`](nb::Error::WouldBlock) while another datagram waits to be sent; those of [`Endpoint::send_in`].
-    pub fn send_in(
-        &mut self,
-        socket: &mut SecureSocket<'a, U, H, S, N>,
-        session: SessionId,
-        buffer: &[u8],
-    ) -> nb::Result<(), Error<U::Error>> {
-        self.seal_and_send(socket, |association| association.seal_in(session, buffer))
-    }
-
     /// Has a bound socket send what `seal` makes. An error is that of this datagram.
     fn seal_and_send(
         &mut self,
@@ -471,6 +458,23 @@ where
             association.sent();
         }
         Ok(or_later(sent.map_err(|error| error.map(Error::Socket)))?)
+    }
+}
+
+impl<'a, U, C, R, const H: usize, const S: usize, const N: usize> SessionStack
+    for SecureStack<'a, U, C, R, H, S, N>
+where
+    U: UdpFullStack,
+    C: Clock,
+    R: TryCryptoRng,
+{
+    fn send_in(
+        &mut self,
+        socket: &mut Self::UdpSocket,
+        session: SessionId,
+        data: &[u8],
+    ) -> nb::Result<(), Self::Error> {
+        self.seal_and_send(socket, |association| association.seal_in(session, data))
     }
 }
 

@@ -222,7 +222,7 @@ impl ReadState {
 
 #[cfg(feature = "dtls13")]
 impl ReadState {
-    /// A record under the spare connection ID. It is the one from here on, if the record is the peer's.
+    /// A record under the spare connection ID. It is the one from here on, if the record is the peer's, and its newest.
     fn open_under_spare_id<'d>(
         &mut self,
         crypto: &dyn CryptoProvider,
@@ -235,7 +235,10 @@ impl ReadState {
             return Err(Dropped::Unexpected);
         }
         let opened = self.open13(crypto, unified, body)?;
-        self.connection_id = core::mem::replace(&mut self.spare_connection_id, OwnConnectionId::EMPTY);
+        // A late one may be from when the ID was in use before, as short ones come again.
+        if opened.is_newest {
+            self.connection_id = core::mem::replace(&mut self.spare_connection_id, OwnConnectionId::EMPTY);
+        }
         Ok(opened)
     }
 

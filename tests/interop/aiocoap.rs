@@ -48,6 +48,13 @@ pub fn ask(server: SocketAddr, path: &str, key: (&str, &str), arguments: &[&str]
     Peer::spawn(command.arg(format!("coaps://{server}{path}"))).wait()
 }
 
+/// Starts a client that prints each representation of an observed resource in a line.
+pub fn observe(server: SocketAddr, path: &str, key: (&str, &str)) -> Peer {
+    let mut command = program("python");
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/aiocoap/observe.py"));
+    Peer::spawn(command.args([&format!("coaps://{server}{path}"), key.0, key.1]))
+}
+
 #[test]
 fn its_client_speaks_with_our_server() {
     for suite in SUITES {

@@ -3,6 +3,7 @@
 
 mod aiocoap;
 mod bundled;
+mod coap;
 mod control;
 mod driver;
 mod dtls13;

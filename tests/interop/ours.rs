@@ -33,9 +33,17 @@ pub fn server(arguments: &[&str]) -> Server {
 
 /// Starts a server that holds another one for the usual identity.
 pub fn server_with(key: &str, arguments: &[&str]) -> Server {
+    start(&[&["--psk", &format!("{IDENTITY}:{key}")], arguments].concat())
+}
+
+/// Starts a server without security.
+pub fn plain_server(arguments: &[&str]) -> Server {
+    start(&[&["--plain"], arguments].concat())
+}
+
+fn start(arguments: &[&str]) -> Server {
     let mut command = example("coap-server");
     command.args(["-v", "--listen", "127.0.0.1:0"]);
-    command.args(["--psk", &format!("{IDENTITY}:{key}")]);
     let peer = Peer::spawn(command.args(arguments));
     let line = peer.wait_for("listening on ");
     let address = line.split("listening on ").nth(1).unwrap();

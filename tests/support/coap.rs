@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use dtls_psk::{Clock, Instant, Peer, PeerLookup, Timer};
+use dtls_psk::{Clock, Instant, Peer, PeerLookup, SessionId, SessionUdp, Timer};
 use embedded_nal_async::{ConnectedUdp, UnconnectedUdp};
 use rand_core::{TryCryptoRng, TryRng};
 
@@ -293,6 +293,12 @@ impl UnconnectedUdp for Script<'_> {
 impl PeerLookup for Script<'_> {
     fn peer(&self, _: SocketAddr, _: SocketAddr) -> Option<Peer<'_>> {
         None
+    }
+}
+
+impl SessionUdp for Script<'_> {
+    async fn send_in(&mut self, _: SessionId, _: &[u8]) -> Result<(), ScriptOver> {
+        unreachable!("there are no sessions")
     }
 }
 

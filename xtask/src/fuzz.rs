@@ -1,6 +1,6 @@
 //! A while of every fuzz target. The kept corpus is read, never written.
 
-use std::process::Command;
+use std::{error::Error, path::PathBuf, process::Command, time::SystemTime};
 
 use crate::{
     packages::find,
@@ -13,7 +13,17 @@ pub const FOLDER: &str = "fuzz";
 /// How long each target runs where nothing else was asked for.
 pub const SECONDS: u32 = 60;
 
-pub fn all(steps: &mut Steps, only: Option<&str>, seconds: u32) -> Result {
+/// What a fuzzer is run for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To let a commit pass, or not. It takes the same way each time, as a gate has to say the same of the same commit: nobody's change is
+    /// held up by what another run of the one before it would have found as well.
+    Gate,
+    /// To find what nobody has seen yet: it goes on from what was found before, where chance leads.
+    Discovery,
+}
+
+pub fn all(steps: &mut Steps, only: Option<&str>, seconds: u32, purpose: Purpose) -> Result {
     if find("cargo-fuzz").is_none() {
         steps.step("install cargo-fuzz", || {
             run(Command::new("cargo").args(["install", "cargo-fuzz", "--locked"]))
@@ -28,16 +38,56 @@ pub fn all(steps: &mut Steps, only: Option<&str>, seconds: u32) -> Result {
     for target in targets.iter().filter(|target| only.is_none_or(|only| only == **target)) {
         steps.step(&format!("fuzz {target} for {seconds} s"), || {
             // libFuzzer adds what it finds to the first folder and only reads the second.
-            let found = format!("target/fuzz-corpus/{target}");
+            let found = match purpose {
+                Purpose::Gate => format!("target/fuzz-corpus/gate/{target}"),
+                Purpose::Discovery => format!("target/fuzz-corpus/{target}"),
+            };
             let kept = format!("{FOLDER}/corpus/{target}");
+            let mut fuzz = nightly_fuzz();
+            fuzz.args(["run", target, &found, &kept, "--"])
+                .args([format!("-max_total_time={seconds}"), "-timeout=10".into()]);
+            if purpose == Purpose::Gate {
+                // What was found before would lead elsewhere.
+                if std::fs::exists(&found)? {
+                    std::fs::remove_dir_all(&found)?;
+                }
+                fuzz.arg("-seed=1");
+            }
             std::fs::create_dir_all(&found)?;
             std::fs::create_dir_all(&kept)?;
-            run(nightly_fuzz()
-                .args(["run", target, &found, &kept, "--"])
-                .args([format!("-max_total_time={seconds}"), "-timeout=10".into()]))
+            let start = SystemTime::now();
+            run(&mut fuzz).map_err(|error| with_input(target, start, error))
         })?;
     }
     Ok(())
+}
+
+/// What a fuzzer said, and behind it the input that it kept since it started, if any: the end of a log is what survives of a machine of
+/// CI's.
+fn with_input(target: &str, start: SystemTime, error: Box<dyn Error>) -> Box<dyn Error> {
+    let Some((path, input)) = newest_input(target, start) else { return error };
+    format!("{error}\n{}, in base64:\n{}", path.display(), base64(&input)).into()
+}
+
+/// The newest of the inputs that a target failed with, and that it kept since then.
+fn newest_input(target: &str, since: SystemTime) -> Option<(PathBuf, Vec<u8>)> {
+    let files = std::fs::read_dir(format!("{FOLDER}/artifacts/{target}")).ok()?.flatten();
+    let dated = files.filter_map(|file| Some((file.metadata().ok()?.modified().ok()?, file.path())));
+    let (_, path) = dated.filter(|(modified, _)| *modified >= since).max()?;
+    let input = std::fs::read(&path).ok()?;
+    Some((path, input))
+}
+
+/// RFC 4648 §4.
+fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let quartets = bytes.chunks(3).flat_map(|chunk| {
+        let byte = |at| u32::from(chunk.get(at).copied().unwrap_or(0));
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        let letter = move |at| char::from(ALPHABET[(bits >> (18 - 6 * at) & 63) as usize]);
+        (0..4).map(move |at| if at <= chunk.len() { letter(at) } else { '=' })
+    });
+    quartets.collect()
 }
 
 /// The targets that `fuzz/Cargo.toml` has.
@@ -62,4 +112,17 @@ fn nightly_fuzz() -> Command {
     let mut command = Command::new("cargo");
     command.args(["+nightly", "fuzz"]);
     command
+}
+
+#[cfg(test)]
+mod tests {
+    /// RFC 4648 §10.
+    #[test]
+    fn base64() {
+        let encoded = ["", "Zg==", "Zm8=", "Zm9v", "Zm9vYg==", "Zm9vYmE=", "Zm9vYmFy"];
+        for (len, encoded) in encoded.into_iter().enumerate() {
+            assert_eq!(super::base64(&b"foobar"[..len]), encoded);
+        }
+        assert_eq!(super::base64(&[0xFB, 0xEF, 0xBE, 0xFF]), "++++/w==");
+    }
 }

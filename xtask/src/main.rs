@@ -15,6 +15,7 @@ mod wireshark;
 
 use std::{path::Path, process::ExitCode};
 
+use fuzz::Purpose;
 use step::{Result, Steps};
 
 const HELP: &str = "\
@@ -26,7 +27,7 @@ Usage: cargo xtask COMMAND [OPTIONS]
   thumb           builds the library for a Cortex-M4
   fuzz [TARGET]   a minute of every fuzz target, or of one
       --seconds N     another length of time for each target
-  ci              check, test and fuzz: what CI runs
+  ci              check, test and fuzz, the same way each time: what CI runs
 ";
 
 /// What the command line asks for.
@@ -82,11 +83,13 @@ fn run(command: Command, steps: &mut Steps) -> Result {
         Command::Interop(filter) => test::interop(steps, filter.as_deref())?,
         Command::Check => check::all(steps)?,
         Command::Thumb => thumb::build(steps)?,
-        Command::Fuzz { target, seconds } => fuzz::all(steps, target.as_deref(), seconds)?,
+        Command::Fuzz { target, seconds } => {
+            fuzz::all(steps, target.as_deref(), seconds, Purpose::Discovery)?
+        }
         Command::Ci => {
             check::all(steps)?;
             test::all(steps)?;
-            fuzz::all(steps, None, fuzz::SECONDS)?;
+            fuzz::all(steps, None, fuzz::SECONDS, Purpose::Gate)?;
         }
     }
     Ok(())

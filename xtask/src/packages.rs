@@ -22,6 +22,7 @@ const fn need(file: &'static str, package: &'static str) -> Need {
 pub const INTEROP: &[Need] = &[
     need("coap-client-openssl", "libcoap3-bin"),
     need("coap-client-gnutls", "libcoap3-bin"),
+    need("coap-client-notls", "libcoap3-bin"),
     need("coap-server-openssl", "libcoap3-bin"),
     need("coap-server-gnutls", "libcoap3-bin"),
     need("gcc", "gcc"),

@@ -54,7 +54,9 @@ impl Session {
             &self.post.made.to_be_bytes(),
             bytes,
         );
-        OwnConnectionId::new(bytes).unwrap_or(OwnConnectionId::EMPTY)
+        let id = OwnConnectionId::new(bytes).unwrap_or(OwnConnectionId::EMPTY);
+        // Chance repeats short ones. Nobody would see the peer go on with the one that it uses already, so it would never get another.
+        if id.as_bytes() == self.read.connection_id() { id.next() } else { id }
     }
 
     /// Gives the peer the connection ID that it has asked for, unless it has one that it does not use yet: then it gets none (RFC 9147

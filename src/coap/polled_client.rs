@@ -35,7 +35,7 @@ const DATAGRAMS_PER_CALL: usize = 16;
 ///     clock: impl Clock,
 ///     rng: impl rand_core::TryCryptoRng,
 /// ) -> Result<(), coap::Error<U::Error>> {
-///     let mut client: coap::PollClient<_, _, 256> = coap::PollClient::with_size(clock, rng);
+///     let mut client: coap::PolledClient<_, _, 256> = coap::PolledClient::with_size(clock, rng);
 ///     let mut pending = client.start(&coap::Request::get("/temperature"));
 ///     // Or do other things between the polls.
 ///     let reply = nb::block!(pending.poll(stack, socket))?;
@@ -43,7 +43,7 @@ const DATAGRAMS_PER_CALL: usize = 16;
 ///     Ok(())
 /// }
 /// ```
-pub struct PollClient<C, R, const SIZE: usize = MAX_MESSAGE> {
+pub struct PolledClient<C, R, const SIZE: usize = MAX_MESSAGE> {
     clock: C,
     rng: R,
     parameters: TransmissionParameters,
@@ -57,14 +57,14 @@ pub struct PollClient<C, R, const SIZE: usize = MAX_MESSAGE> {
     incoming: [u8; SIZE],
 }
 
-impl<C: Clock, R: TryCryptoRng> PollClient<C, R> {
+impl<C: Clock, R: TryCryptoRng> PolledClient<C, R> {
     /// A client with the default size, two buffers of 1152 bytes.
     pub fn new(clock: C, rng: R) -> Self {
         Self::with_size(clock, rng)
     }
 }
 
-impl<C: Clock, R: TryCryptoRng, const SIZE: usize> PollClient<C, R, SIZE> {
+impl<C: Clock, R: TryCryptoRng, const SIZE: usize> PolledClient<C, R, SIZE> {
     /// A client with two buffers of `SIZE` bytes.
     pub fn with_size(clock: C, rng: R) -> Self {
         const { assert!(SIZE >= MIN_MESSAGE, "SIZE: a message needs room for its header, its token and a path") }
@@ -109,9 +109,9 @@ impl<C: Clock, R: TryCryptoRng, const SIZE: usize> PollClient<C, R, SIZE> {
     }
 }
 
-/// A request on its way, made by [`PollClient::start`].
+/// A request on its way, made by [`PolledClient::start`].
 pub struct Pending<'c, 'r, C, R, const SIZE: usize> {
-    client: &'c mut PollClient<C, R, SIZE>,
+    client: &'c mut PolledClient<C, R, SIZE>,
     transfer: Transfer<'r>,
     stage: Stage,
     /// An ACK or a RST that is to be sent.
@@ -167,7 +167,7 @@ impl<C: Clock, R: TryCryptoRng, const SIZE: usize> Pending<'_, '_, C, R, SIZE> {
     }
 
     fn next_message<E>(&mut self) -> Result<Outgoing, Error<E>> {
-        let PollClient { rng, message_ids, outgoing, max_message, .. } = &mut *self.client;
+        let PolledClient { rng, message_ids, outgoing, max_message, .. } = &mut *self.client;
         let outgoing = outgoing.get_mut(..*max_message).unwrap_or_default();
         self.transfer.next_message(None, message_ids, rng, outgoing, SIZE)
     }
@@ -190,7 +190,7 @@ impl<C: Clock, R: TryCryptoRng, const SIZE: usize> Pending<'_, '_, C, R, SIZE> {
             Err(nb::Error::Other(error)) => return Err(nb::Error::Other(Error::Socket(error))),
         }
         // Sending may have taken a handshake, which is none of the server's time to answer.
-        let PollClient { clock, deadline, parameters, .. } = &*self.client;
+        let PolledClient { clock, deadline, parameters, .. } = &*self.client;
         let exchange = exchange.unwrap_or_else(|| message.exchange(*deadline, *parameters, clock.now()));
         Ok(Stage::Wait { message, exchange })
     }

@@ -207,7 +207,7 @@ fn our_client_moves_long_bodies_and_observes_at_libcoap() {
 }
 
 #[test]
-fn our_client_moves_long_bodies_at_aiocoap() {
+fn our_client_moves_long_bodies_and_observes_at_aiocoap() {
     let (_server, address) = aiocoap::server(aiocoap::GOOD);
     let image = body(20_000);
     let (file, copy) = (Scratch::with("image", &image), Scratch::new("copy"));
@@ -217,6 +217,11 @@ fn our_client_moves_long_bodies_at_aiocoap() {
         assert!(ended.status.success(), "{ended}");
     }
     assert!(copy.read() == Some(image));
+    let arguments = ["--suite", "TLS_PSK_WITH_AES_128_CCM_8", "-s", "3"];
+    let observed = ours::client_with(aiocoap::GOOD, address, "/ticks", &arguments);
+    assert!(observed.status.success(), "{observed}");
+    let ticks = String::from_utf8_lossy(&observed.stdout).matches("tick").count();
+    assert!(ticks >= 4, "{observed}");
 }
 
 /// Serves a body of its own at every path.

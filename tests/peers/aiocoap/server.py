@@ -1,4 +1,5 @@
-"""A CoAP server of aiocoap's over DTLSSocket: `server.py PORT IDENTITY KEY` holds one resource that can be read and written."""
+"""A CoAP server of aiocoap's over DTLSSocket: `server.py PORT IDENTITY KEY` holds one resource that can be read and written, and
+one that counts by itself."""
 
 import asyncio
 import sys
@@ -19,9 +20,24 @@ class Value(resource.Resource):
         return aiocoap.Message(code=aiocoap.CHANGED)
 
 
+class Ticks(resource.ObservableResource):
+    count = 0
+
+    def tick(self):
+        self.count += 1
+        self.updated_state()
+        asyncio.get_running_loop().call_later(0.5, self.tick)
+
+    async def render_get(self, request):
+        return aiocoap.Message(payload=f"tick {self.count}".encode())
+
+
 async def serve(port, identity, key):
     site = resource.Site()
     site.add_resource(["value"], Value())
+    ticks = Ticks()
+    ticks.tick()
+    site.add_resource(["ticks"], ticks)
     credentials = CredentialsMap()
     psk = {"psk": {"ascii": key}, "client-identity": {"ascii": identity}}
     credentials.load_from_dict({":client": {"dtls": psk}})

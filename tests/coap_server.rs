@@ -211,6 +211,55 @@ fn a_full_memory_still_serves_what_is_safe() {
     assert_eq!(script.replies().iter().map(|reply| reply[5]).collect::<Vec<_>>(), *b"1234512");
 }
 
+/// A client that counts its messages may ask as often as it likes, with the default sizes, and nothing of it is done twice.
+#[test]
+fn a_client_that_counts_need_not_wait() {
+    let world = World::default();
+    let mut script = Script::new(&world);
+    let remote = addr("192.0.2.2:40000");
+    for message_id in 0..2_000_u16 {
+        let [high, low] = message_id.wrapping_add(65_000).to_be_bytes();
+        script.arrive_from(u64::from(message_id), remote, &[0x40, 2, high, low]);
+    }
+    // All of them come again.
+    for message_id in 0..2_000_u16 {
+        let [high, low] = message_id.wrapping_add(65_000).to_be_bytes();
+        script.arrive_from(100_000, remote, &[0x40, 2, high, low]);
+    }
+    let mut server = Server::new(&mut script, &world, Repeatable(1));
+    world.run(server.run(&mut Endless)).unwrap();
+    let counters = server.counters();
+    assert_eq!((counters.requests, counters.duplicates, counters.overloaded), (2_000, 2_000, 0));
+    // The newest get their replies once more.
+    assert!(script.replies().len() > 2_040);
+}
+
+/// Has no end, unlike [`Counting`].
+struct Endless;
+
+impl Handler for Endless {
+    type RequestData = ();
+    type ExtractRequestError = core::convert::Infallible;
+    type BuildResponseError<M: MinimalWritableMessage> = M::UnionError;
+
+    fn extract_request_data<M: ReadableMessage>(&mut self, _: &M) -> Result<(), Self::ExtractRequestError> {
+        Ok(())
+    }
+
+    fn estimate_length(&mut self, (): &()) -> usize {
+        0
+    }
+
+    fn build_response<M: MutableWritableMessage>(
+        &mut self,
+        response: &mut M,
+        (): (),
+    ) -> Result<(), M::UnionError> {
+        response.set_code(M::Code::new(code::CHANGED)?);
+        Ok(())
+    }
+}
+
 /// One client leaves the others a quarter of the memory.
 #[test]
 fn nobody_fills_the_memory_alone() {

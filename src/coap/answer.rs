@@ -106,8 +106,8 @@ impl<const EXCHANGES: usize, const REPLIES: usize, const OBSERVERS: usize>
             Some(block) => {
                 let size = instructions.size1.map(|size| usize::try_from(size).unwrap_or(usize::MAX));
                 let key = body_key(&self.key, &request);
-                let (message, payload) = (message_key.message, request.payload_bytes());
-                let part = Part { source, key, message, block, payload, size };
+                let (message_id, payload) = (header.message_id, request.payload_bytes());
+                let part = Part { source, key, message_id, block, payload, size };
                 match assemble(self.uploads, &part, self.parameters.exchange_lifetime(), now) {
                     Assembled::Complete(body) => request.with_payload(body),
                     incomplete => {

@@ -3,13 +3,23 @@
 use super::share::admits;
 use crate::Instant;
 
-/// One message of one source, by keyed hashes: nobody can make two that are the same.
+/// How many entries of one source are kept apart, with their replies, before the oldest are put together.
+const APART: usize = 8;
+
+/// How far apart two Message IDs may be that are put together.
+const MAX_GAP: u16 = 256;
+
+/// How many Message IDs one entry stands for at most: half of all there are, so that the next ones are never among them.
+const MAX_SPAN: u16 = 0x7fff;
+
+/// One message of one source, or to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct MessageKey {
-    /// Of source and Message ID.
-    pub(super) message: u64,
-    /// Of the source alone.
+    /// A keyed hash of the source: nobody can make two that are the same.
     pub(super) source: u64,
+    /// Whether it is a separate response, with a Message ID of this server's.
+    pub(super) is_ours: bool,
+    pub(super) message_id: u16,
 }
 
 /// How much depends on a request not being forgotten.
@@ -28,6 +38,8 @@ pub(super) enum Kind {
 #[derive(Clone, Copy)]
 struct Entry {
     key: MessageKey,
+    /// How many Message IDs in front of that one it stands for as well.
+    span: u16,
     kind: Kind,
     /// EXCHANGE_LIFETIME or NON_LIFETIME after it came.
     expires: Instant,
@@ -42,6 +54,13 @@ impl Entry {
 
     fn is_young(&self, now: Instant) -> bool {
         matches!(self.kind, Kind::Once { young_until } if young_until > now)
+    }
+
+    /// Whether it stands for this message. Only one that is carried out once may be meant where an entry stands for several.
+    fn is_for(&self, key: MessageKey, is_safe: bool) -> bool {
+        let behind = self.key.message_id.wrapping_sub(key.message_id);
+        let is_of_its_kind = self.key.source == key.source && self.key.is_ours == key.is_ours;
+        is_of_its_kind && behind <= self.span && (behind == 0 || !is_safe)
     }
 }
 
@@ -61,6 +80,11 @@ pub(super) enum Seen<'a> {
 /// A request that was carried out and that may come again is never forgotten: where there is no other place, a new one has to
 /// wait ([`has_room`](Self::has_room)), and its sender will ask again. All others go as soon as their place is needed, the
 /// oldest first. A reply that is forgotten costs its client a time-out, and nothing is done twice.
+///
+/// "Implementation Note: Several implementation strategies can be employed [...]. In one strategy, each CoAP endpoint keeps a
+/// Message ID variable, which is changed each time" (§4.4): with clients that count, the oldest requests are one entry, from
+/// the first Message ID to the last. So a client may ask as often as it likes. What is between those and came to nothing
+/// counts as done as well; it was lost, and would come again after dozens of newer ones.
 pub(super) struct Deduplication<const EXCHANGES: usize, const REPLIES: usize> {
     /// From the oldest to the newest.
     entries: [Option<Entry>; EXCHANGES],
@@ -79,11 +103,11 @@ impl<const EXCHANGES: usize, const REPLIES: usize> Deduplication<EXCHANGES, REPL
         self.entries.iter().flatten()
     }
 
-    pub(super) fn get(&self, key: MessageKey, now: Instant) -> Seen<'_> {
+    pub(super) fn get(&self, key: MessageKey, is_safe: bool, now: Instant) -> Seen<'_> {
         let mut start = 0_usize;
         for entry in self.entries() {
             let end = start.saturating_add(entry.reply_len());
-            if entry.key == key && entry.expires > now {
+            if entry.is_for(key, is_safe) && entry.expires > now {
                 return match entry.reply {
                     Some(_) => Seen::Answered(self.replies.get(start..end).unwrap_or_default()),
                     None => Seen::Forgotten,
@@ -95,7 +119,11 @@ impl<const EXCHANGES: usize, const REPLIES: usize> Deduplication<EXCHANGES, REPL
     }
 
     /// Whether one more request of this source can be carried out, and remembered.
-    pub(super) fn has_room(&self, source: u64, now: Instant) -> bool {
+    pub(super) fn has_room(&mut self, source: u64, now: Instant) -> bool {
+        self.admits(source, now) || (self.put_together(source, now) && self.admits(source, now))
+    }
+
+    fn admits(&self, source: u64, now: Instant) -> bool {
         let young = self.entries().filter(|entry| entry.is_young(now));
         let (mut taken, mut held) = (0, 0);
         for entry in young {
@@ -103,6 +131,28 @@ impl<const EXCHANGES: usize, const REPLIES: usize> Deduplication<EXCHANGES, REPL
             held += usize::from(entry.key.source == source);
         }
         admits(EXCHANGES, EXCHANGES.saturating_sub(taken), held)
+    }
+
+    /// Makes one entry of the two oldest of a source that counts its messages, if it has more than enough of them. What is left
+    /// of the older one is that it was carried out.
+    fn put_together(&mut self, source: u64, now: Instant) -> bool {
+        let is_its = |entry: &Entry| entry.key.source == source && !entry.key.is_ours && entry.is_young(now);
+        let mut its = self.entries().enumerate().filter(|(_, entry)| is_its(entry));
+        let (Some((older_at, &older)), Some((newer_at, &newer))) = (its.next(), its.next()) else {
+            return false;
+        };
+        let rest = its.count();
+        let gap = newer.key.message_id.wrapping_sub(newer.span).wrapping_sub(older.key.message_id);
+        if rest + 2 < APART || gap == 0 || gap > MAX_GAP {
+            return false;
+        }
+        let span = newer.key.message_id.wrapping_sub(older.key.message_id).saturating_add(older.span);
+        self.forget_reply(newer_at);
+        if let Some(Some(newer)) = self.entries.get_mut(newer_at) {
+            newer.span = span.min(MAX_SPAN);
+        }
+        self.forget(older_at);
+        true
     }
 
     /// Remembers a message and the reply to it.
@@ -153,7 +203,7 @@ impl<const EXCHANGES: usize, const REPLIES: usize> Deduplication<EXCHANGES, REPL
             None => None,
         };
         if let Some(entry) = self.entries.get_mut(self.len) {
-            *entry = Some(Entry { key, kind, expires, reply: stored });
+            *entry = Some(Entry { key, span: 0, kind, expires, reply: stored });
             self.len += 1;
         }
     }
@@ -199,8 +249,8 @@ mod tests {
     const MUCH_LATER: Instant = Instant::from_millis(3_000);
     const ONCE: Kind = Kind::Once { young_until: LATER };
 
-    fn key(source: u64, message: u64) -> MessageKey {
-        MessageKey { message: source << 32 | message, source }
+    fn key(source: u64, message_id: u16) -> MessageKey {
+        MessageKey { source, is_ours: false, message_id }
     }
 
     #[test]
@@ -208,12 +258,12 @@ mod tests {
         let mut seen = Deduplication::<2, 64>::new();
         seen.insert(key(1, 1), ONCE, b"one", MUCH_LATER, NOW);
         seen.insert(key(1, 2), Kind::Repeatable, b"second", MUCH_LATER, NOW);
-        assert_eq!(seen.get(key(1, 1), NOW), Seen::Answered(b"one"));
-        assert_eq!(seen.get(key(1, 2), NOW), Seen::Answered(b"second"));
+        assert_eq!(seen.get(key(1, 1), false, NOW), Seen::Answered(b"one"));
+        assert_eq!(seen.get(key(1, 2), false, NOW), Seen::Answered(b"second"));
         seen.insert(key(2, 1), Kind::Repeatable, b"", MUCH_LATER, NOW);
-        assert_eq!(seen.get(key(1, 2), NOW), Seen::New);
-        assert_eq!(seen.get(key(2, 1), NOW), Seen::Answered(b""));
-        assert_eq!(seen.get(key(1, 1), NOW), Seen::Answered(b"one"));
+        assert_eq!(seen.get(key(1, 2), false, NOW), Seen::New);
+        assert_eq!(seen.get(key(2, 1), false, NOW), Seen::Answered(b""));
+        assert_eq!(seen.get(key(1, 1), false, NOW), Seen::Answered(b"one"));
     }
 
     /// A full table drops new requests rather than forget young ones.
@@ -232,12 +282,12 @@ mod tests {
         }
         assert_eq!(done.len(), 4);
         for key in done {
-            assert_eq!(seen.get(key, NOW), Seen::Answered(b"x"));
+            assert_eq!(seen.get(key, false, NOW), Seen::Answered(b"x"));
         }
         // Until no copy of them is on its way any more.
         assert!(seen.has_room(1, LATER));
         seen.insert(key(9, 9), ONCE, b"new", MUCH_LATER, LATER);
-        assert_eq!(seen.get(key(9, 9), LATER), Seen::Answered(b"new"));
+        assert_eq!(seen.get(key(9, 9), false, LATER), Seen::Answered(b"new"));
     }
 
     #[test]
@@ -247,13 +297,13 @@ mod tests {
         seen.insert(key(1, 2), ONCE, b"def", MUCH_LATER, NOW);
         // What can be repeated takes nothing from others.
         seen.insert(key(1, 3), Kind::Repeatable, b"ghi", MUCH_LATER, NOW);
-        assert_eq!(seen.get(key(1, 3), NOW), Seen::New);
+        assert_eq!(seen.get(key(1, 3), false, NOW), Seen::New);
         seen.insert(key(1, 4), ONCE, b"jkl", MUCH_LATER, NOW);
-        assert_eq!(seen.get(key(1, 1), NOW), Seen::Forgotten);
-        assert_eq!(seen.get(key(1, 2), NOW), Seen::Answered(b"def"));
-        assert_eq!(seen.get(key(1, 4), NOW), Seen::Answered(b"jkl"));
+        assert_eq!(seen.get(key(1, 1), false, NOW), Seen::Forgotten);
+        assert_eq!(seen.get(key(1, 2), false, NOW), Seen::Answered(b"def"));
+        assert_eq!(seen.get(key(1, 4), false, NOW), Seen::Answered(b"jkl"));
         seen.insert(key(1, 5), ONCE, b"123456789", MUCH_LATER, NOW);
-        assert_eq!(seen.get(key(1, 5), NOW), Seen::Forgotten);
+        assert_eq!(seen.get(key(1, 5), false, NOW), Seen::Forgotten);
     }
 
     /// One source leaves the others a quarter, whatever it has done.
@@ -265,22 +315,22 @@ mod tests {
             let reply = [b'x'; 20];
             seen.insert(key(2, message), ONCE, &reply[..2 * message as usize], MUCH_LATER, NOW);
         }
-        assert_eq!(seen.get(key(1, 1), NOW), Seen::Answered(b"abcd"));
-        assert_eq!(seen.get(key(2, 6), NOW), Seen::Answered(b"xxxxxxxxxxxx"));
+        assert_eq!(seen.get(key(1, 1), false, NOW), Seen::Answered(b"abcd"));
+        assert_eq!(seen.get(key(2, 6), false, NOW), Seen::Answered(b"xxxxxxxxxxxx"));
         // It is who has the most that makes room.
         seen.insert(key(3, 1), ONCE, b"ef", MUCH_LATER, NOW);
         seen.insert(key(3, 2), ONCE, b"gh", MUCH_LATER, NOW);
-        assert_eq!(seen.get(key(3, 1), NOW), Seen::Answered(b"ef"));
-        assert!((0..10).all(|message| seen.get(key(2, message), NOW) != Seen::New));
+        assert_eq!(seen.get(key(3, 1), false, NOW), Seen::Answered(b"ef"));
+        assert!((0..10).all(|message| seen.get(key(2, message), false, NOW) != Seen::New));
     }
 
     #[test]
     fn an_expired_message_is_new_again() {
         let mut seen = Deduplication::<2, 8>::new();
         seen.insert(key(1, 1), ONCE, b"abc", LATER, NOW);
-        assert_eq!(seen.get(key(1, 1), LATER), Seen::New);
+        assert_eq!(seen.get(key(1, 1), false, LATER), Seen::New);
         seen.insert(key(1, 1), ONCE, b"def", MUCH_LATER, LATER);
-        assert_eq!(seen.get(key(1, 1), LATER), Seen::Answered(b"def"));
+        assert_eq!(seen.get(key(1, 1), false, LATER), Seen::Answered(b"def"));
     }
 
     #[test]
@@ -290,8 +340,67 @@ mod tests {
         seen.insert(key(1, 2), ONCE, b"def", LATER, NOW);
         seen.insert(key(1, 3), Kind::Repeatable, b"ghi", MUCH_LATER, NOW);
         seen.insert(key(1, 4), ONCE, b"jkl", MUCH_LATER, LATER);
-        let replies = [1, 2, 3, 4].map(|message| seen.get(key(1, message), LATER));
+        let replies = [1, 2, 3, 4].map(|message| seen.get(key(1, message), false, LATER));
         let answered = |reply| Seen::Answered(reply);
         assert_eq!(replies, [answered(b"abc"), Seen::New, answered(b"ghi"), answered(b"jkl")]);
+    }
+
+    /// A client that counts its messages may ask as often as it likes, and nothing of it is done twice.
+    #[test]
+    fn the_oldest_of_a_client_that_counts_are_put_together() {
+        let mut seen = Deduplication::<16, 64>::new();
+        let first = u16::MAX - 700;
+        for number in 0..40_000_u16 {
+            let message = first.wrapping_add(number);
+            // Every third one is a GET.
+            if number % 3 == 0 {
+                continue;
+            }
+            assert_eq!(seen.get(key(1, message), false, NOW), Seen::New, "{number}");
+            assert!(seen.has_room(1, NOW), "{number}");
+            seen.insert(key(1, message), ONCE, b"x", MUCH_LATER, NOW);
+            if number > 100 {
+                let before = first.wrapping_add(number - number % 90 + 1);
+                assert_ne!(seen.get(key(1, before), false, NOW), Seen::New, "{number}");
+            }
+        }
+        let last = first.wrapping_add(39_998);
+        assert_eq!(seen.get(key(1, last), false, NOW), Seen::Answered(b"x"));
+        for back in [100, 1_000, 20_000, 32_000] {
+            assert_eq!(seen.get(key(1, last.wrapping_sub(back)), false, NOW), Seen::Forgotten, "{back}");
+            // A GET is carried out again.
+            assert_eq!(seen.get(key(1, last.wrapping_sub(back)), true, NOW), Seen::New);
+            assert_eq!(seen.get(key(2, last.wrapping_sub(back)), false, NOW), Seen::New);
+        }
+        // Half of the Message IDs are free for the next ones.
+        assert_eq!(seen.get(key(1, last.wrapping_add(1)), false, NOW), Seen::New);
+        assert_eq!(seen.get(key(1, last.wrapping_add(0x7f00)), false, NOW), Seen::New);
+        // The others still have their quarter.
+        for message in 0..4 {
+            assert!(seen.has_room(2, NOW));
+            seen.insert(key(2, message), ONCE, b"y", MUCH_LATER, NOW);
+        }
+        assert!(!seen.has_room(2, NOW));
+        // And all of it is forgotten in the end.
+        assert!(seen.has_room(2, LATER));
+        assert_eq!(seen.get(key(1, last), false, MUCH_LATER), Seen::New);
+    }
+
+    /// Who does not count has to wait.
+    #[test]
+    fn messages_at_random_are_not_put_together() {
+        let mut seen = Deduplication::<16, 64>::new();
+        for number in 0..16_u16 {
+            let message = number.wrapping_mul(25_717);
+            assert_eq!(seen.has_room(1, NOW), number < 12, "{number}");
+            if number < 12 {
+                seen.insert(key(1, message), ONCE, b"x", MUCH_LATER, NOW);
+            }
+        }
+        for number in 0..12_u16 {
+            let message = number.wrapping_mul(25_717);
+            assert_eq!(seen.get(key(1, message), false, NOW), Seen::Answered(b"x"));
+            assert_eq!(seen.get(key(1, message + 1), false, NOW), Seen::New);
+        }
     }
 }

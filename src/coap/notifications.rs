@@ -53,7 +53,7 @@ impl<const EXCHANGES: usize, const REPLIES: usize, const OBSERVERS: usize>
             let is_once = matches!(answers, Answers::Once { .. });
             if is_once && observer.is_outstanding() {
                 let message_id = observer.message_id;
-                match self.seen.get(self.response_key(&source, message_id), now) {
+                match self.seen.get(self.response_key(&source, message_id), false, now) {
                     Seen::Answered(response) => {
                         let len = response.len();
                         outgoing.get_mut(..len)?.copy_from_slice(response);
@@ -119,10 +119,7 @@ impl<const EXCHANGES: usize, const REPLIES: usize, const OBSERVERS: usize>
 
     /// What a separate response is remembered by.
     fn response_key(&self, source: &Source, message_id: u16) -> MessageKey {
-        MessageKey {
-            message: self.key.tag((source, message_id, "separate response")),
-            source: self.key.tag(source),
-        }
+        MessageKey { source: self.key.tag(source), is_ours: true, message_id }
     }
 
     /// When to call [`poll_transmit`](Self::poll_transmit) at the latest, if no resource changes before.

@@ -13,6 +13,7 @@ use super::deduplication::{Deduplication, Kind, MessageKey, Seen};
 use super::message::{self, Header, Type};
 use super::message_ids::MessageIds;
 use super::observers::{Known, Observers};
+use super::options::is_safe;
 use super::policy::Policy;
 use super::reception::{Reception, Reply};
 use super::source::{ServerKey, Source};
@@ -147,9 +148,8 @@ impl<'s, const EXCHANGES: usize, const REPLIES: usize, const OBSERVERS: usize>
     ) -> Option<Reply> {
         let header = *request.header();
         let Reception { source, now, .. } = *reception;
-        let key =
-            MessageKey { message: self.key.tag((source, header.message_id)), source: self.key.tag(source) };
-        match self.seen.get(key, now) {
+        let key = MessageKey { source: self.key.tag(source), is_ours: false, message_id: header.message_id };
+        match self.seen.get(key, is_safe(header.code), now) {
             Seen::New => {}
             Seen::Answered(reply) => {
                 // "The recipient SHOULD acknowledge each duplicate copy of a Confirmable message using the same

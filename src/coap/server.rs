@@ -52,15 +52,15 @@ use crate::{SessionUdp, Timer};
 /// - `SIZE`: the longest message in bytes, requests and replies alike. 1152, the most that RFC 7252 §4.6 recommends; at
 ///   least 128. A longer request is answered 4.13 with this size. There are two buffers of it. Messages are no longer than the
 ///   socket says that datagrams to the peer may be.
-/// - `EXCHANGES`: how many requests are remembered to recognise duplicates, 24 bytes each. 64.
+/// - `EXCHANGES`: how many requests are remembered to recognise duplicates, 48 bytes each. 64.
 /// - `REPLIES`: how many bytes of replies to them are remembered in all. 1536, three quarters of which hold the longest reply.
 /// - `OBSERVERS`: how many requests are answered later, observations and separate responses, about 250 bytes each. 8.
 ///
 /// A request of an unsafe method is remembered for [NON_LIFETIME](TransmissionParameters::non_lifetime) at least, 145 seconds, and
-/// as long as there is room for EXCHANGE_LIFETIME. When the memory is full of those, new ones are dropped: their clients
-/// send them again, and nothing is ever done twice. So `EXCHANGES` has to be what all clients together change in that
-/// time; or the [parameters](Self::with_parameters) say that datagrams are not on their way for so long. GET and
-/// FETCH are always served. One client leaves the others a quarter of each memory.
+/// as long as there is room for EXCHANGE_LIFETIME. Of clients that count their Message IDs up, as nearly all do, the oldest are
+/// remembered as one: they are not done again, but not answered again either. When the memory is full all the same, new
+/// requests are dropped: their clients send them again, and nothing is ever done twice. So `EXCHANGES` should be about ten for
+/// each client that is active at the same time. GET and FETCH are always served. One client leaves the others a quarter of each memory.
 ///
 /// [`new`](Self::new) makes a server with the default sizes, [`with_sizes`](Self::with_sizes) one with yours:
 ///

@@ -34,8 +34,8 @@ struct Transfer {
     source: Source,
     /// Of what blocks of one body have in common.
     key: u64,
-    /// Of the message that began it.
-    began: u64,
+    /// The Message ID of the message that began it.
+    began: u16,
     /// How many bytes are there.
     len: usize,
     touched: Instant,
@@ -48,8 +48,8 @@ pub(super) struct Part<'a> {
     /// A hash of what the blocks of one body have in common: the method and the options that are part of the cache key,
     /// Request-Tag among them (RFC 9175 §3.3).
     pub(super) key: u64,
-    /// A hash of source and Message ID. A copy of the message that began a body does not begin it again, however late it comes.
-    pub(super) message: u64,
+    /// A copy of the message that began a body does not begin it again, however late it comes.
+    pub(super) message_id: u16,
     pub(super) block: Block,
     pub(super) payload: &'a [u8],
     /// How long the body will be, where the client says it (Size1).
@@ -80,7 +80,7 @@ pub(super) fn assemble<'u>(
     lifetime: Duration,
     now: Instant,
 ) -> Assembled<'u> {
-    let Part { source, key, message, block, payload, size } = *part;
+    let Part { source, key, message_id, block, payload, size } = *part;
     if block.more && payload.len() != block.len() || payload.len() > block.len() {
         return Assembled::BadLength;
     }
@@ -98,7 +98,7 @@ pub(super) fn assemble<'u>(
         .iter()
         .filter(|upload| is_it(upload))
         .filter_map(|upload| upload.transfer.as_ref())
-        .any(|it| it.began == message);
+        .any(|it| it.began == message_id);
     if block.number == 0 && !is_copy {
         let Some(longest) = uploads.iter().map(|upload| upload.buffer.len()).max() else {
             return Assembled::TooLarge(0);
@@ -111,7 +111,7 @@ pub(super) fn assemble<'u>(
         let Some(upload) = place(uploads, source, needed) else {
             return Assembled::Busy;
         };
-        upload.transfer = Some(Transfer { source, key, began: message, len: 0, touched: now });
+        upload.transfer = Some(Transfer { source, key, began: message_id, len: 0, touched: now });
     }
     let Some(upload) = uploads.iter_mut().find(|upload| is_it(upload)) else {
         return Assembled::Incomplete;
@@ -167,7 +167,7 @@ fn place<'u, 'b>(uploads: &'u mut [Upload<'b>], source: Source, needed: usize) -
 
 #[cfg(test)]
 mod tests {
-    use core::sync::atomic::{AtomicU64, Ordering};
+    use core::sync::atomic::{AtomicU16, Ordering};
 
     use super::*;
     use crate::SessionId;
@@ -181,9 +181,9 @@ mod tests {
     fn part(session: u64, number: u32, more: bool, payload: &[u8]) -> Part<'_> {
         let block = Block { number, more, szx: 0 };
         // Each part is a new message.
-        static MESSAGES: AtomicU64 = AtomicU64::new(0);
-        let message = MESSAGES.fetch_add(1, Ordering::Relaxed);
-        Part { source: source(session), key: 1, message, block, payload, size: None }
+        static MESSAGES: AtomicU16 = AtomicU16::new(0);
+        let message_id = MESSAGES.fetch_add(1, Ordering::Relaxed);
+        Part { source: source(session), key: 1, message_id, block, payload, size: None }
     }
 
     fn at(seconds: u64) -> Instant {

@@ -37,29 +37,52 @@ pub fn all(steps: &mut Steps, only: Option<&str>, seconds: u32, purpose: Purpose
     }
     for target in targets.iter().filter(|target| only.is_none_or(|only| only == **target)) {
         steps.step(&format!("fuzz {target} for {seconds} s"), || {
-            // libFuzzer adds what it finds to the first folder and only reads the second.
-            let found = match purpose {
-                Purpose::Gate => format!("target/fuzz-corpus/gate/{target}"),
-                Purpose::Discovery => format!("target/fuzz-corpus/{target}"),
-            };
             let kept = format!("{FOLDER}/corpus/{target}");
-            let mut fuzz = nightly_fuzz();
-            fuzz.args(["run", target, &found, &kept, "--"])
-                .args([format!("-max_total_time={seconds}"), "-timeout=10".into()]);
-            if purpose == Purpose::Gate {
-                // What was found before would lead elsewhere.
-                if std::fs::exists(&found)? {
-                    std::fs::remove_dir_all(&found)?;
-                }
-                fuzz.arg("-seed=1");
-            }
-            std::fs::create_dir_all(&found)?;
             std::fs::create_dir_all(&kept)?;
+            let from = match purpose {
+                Purpose::Gate => gate(target, &kept)?,
+                Purpose::Discovery => discovery(target, kept)?,
+            };
+            let mut fuzz = nightly_fuzz();
+            fuzz.args(["run", target]).args(from);
+            fuzz.args([format!("-max_total_time={seconds}"), "-timeout=10".into()]);
             let start = SystemTime::now();
             run(&mut fuzz).map_err(|error| with_input(target, start, error))
         })?;
     }
     Ok(())
+}
+
+/// How a fuzzer starts that goes on from what it has found before.
+fn discovery(target: &str, kept: String) -> Result<Vec<String>> {
+    // libFuzzer adds what it finds to the first folder and only reads the second.
+    let found = format!("target/fuzz-corpus/{target}");
+    std::fs::create_dir_all(&found)?;
+    Ok(vec![found, kept, "--".into()])
+}
+
+/// How a fuzzer starts that is to take the same way on every machine; how far it gets in its time is all that is left to chance. One
+/// seed is not enough for that.
+fn gate(target: &str, kept: &str) -> Result<Vec<String>> {
+    // What was found before would lead elsewhere.
+    let found = format!("target/fuzz-corpus/gate/{target}");
+    if std::fs::exists(&found)? {
+        std::fs::remove_dir_all(&found)?;
+    }
+    std::fs::create_dir_all(&found)?;
+    // A folder has its files in an order that depends on the file system.
+    let inputs = std::fs::read_dir(kept)?.map(|file| Ok(file?.path().display().to_string()));
+    let mut inputs = inputs.collect::<Result<Vec<_>>>()?;
+    inputs.sort();
+    let list = format!("{found}.list");
+    std::fs::write(&list, inputs.join(","))?;
+    let mut args = vec![found, "--".into(), "-seed=1".into()];
+    // Addresses are among the numbers that it sees compared; and once a second, it looks for what others have found.
+    args.extend(["-use_cmp=0".into(), "-reload=0".into()]);
+    if !inputs.is_empty() {
+        args.push(format!("-seed_inputs=@{list}"));
+    }
+    Ok(args)
 }
 
 /// What a fuzzer said, and behind it the input that it kept since it started, if any: the end of a log is what survives of a machine of

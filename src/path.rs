@@ -8,6 +8,15 @@ use core::net::SocketAddr;
 pub(crate) const UNKNOWN: SocketAddr =
     SocketAddr::new(core::net::IpAddr::V6(core::net::Ipv6Addr::UNSPECIFIED), 0);
 
+/// The address, of the family of `remote`, that leaves a socket the choice of its own.
+#[cfg(feature = "embedded-nal-async")]
+pub(crate) fn any_local(remote: SocketAddr) -> SocketAddr {
+    match remote {
+        SocketAddr::V4(_) => SocketAddr::from(([0; 4], 0)),
+        SocketAddr::V6(_) => SocketAddr::from(([0_u16; 8], 0)),
+    }
+}
+
 /// The two ends of a datagram's way.
 ///
 /// Two paths are equal when addresses, ports and IPv6 zones are: the flow label of IPv6 may change from one datagram to

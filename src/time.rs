@@ -91,6 +91,24 @@ impl<T: Timer + ?Sized> Timer for &T {
     }
 }
 
+/// What a future comes to, or `None` when that time comes first.
+#[cfg(feature = "embedded-nal-async")]
+pub(crate) async fn before<F: Future>(
+    future: F,
+    at: Option<Instant>,
+    timer: &impl Timer,
+) -> Option<F::Output> {
+    use embassy_futures::select::{Either, select};
+
+    match at {
+        None => Some(future.await),
+        Some(at) => match select(future, timer.sleep_until(at)).await {
+            Either::First(output) => Some(output),
+            Either::Second(()) => None,
+        },
+    }
+}
+
 /// The host's monotonic clock, counting from the moment it was made.
 ///
 /// With the feature `async-io` it is a [`Timer`] as well, on any executor.

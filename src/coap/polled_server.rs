@@ -1,7 +1,6 @@
 //! The server for firmware without an executor: the same responder, polled over an `embedded-nal` stack.
 
 use core::convert::Infallible;
-use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use coap_handler::Handler;
 use rand_core::TryCryptoRng;
@@ -16,7 +15,7 @@ use super::settings::settings;
 use super::source::Source;
 use super::upload::Upload;
 use super::{Counters, Error, ForPeer, ObserveParameters, TransmissionParameters};
-use crate::path::Path;
+use crate::path::{Path, UNKNOWN};
 use crate::{Clock, Instant, PeerLookup, SessionStack};
 
 /// How many datagrams one call takes, so that a flood cannot hold it.
@@ -158,7 +157,7 @@ impl<
         let received = stack.receive(socket, &mut self.incoming);
         let (len, remote) = received.map_err(|error| error.map(Error::Socket))?;
         // `embedded-nal` does not tell which address was asked.
-        let path = Path { local: SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0), remote };
+        let path = Path { local: UNKNOWN, remote };
         let reception = Reception::new(&*socket, path, self.clock.now());
         let datagram = (&self.incoming[..], len);
         let reply = self.responder.receive(datagram, &mut self.outgoing, &reception, &*socket, handlers);

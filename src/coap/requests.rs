@@ -3,7 +3,7 @@
 use core::cell::{RefCell, RefMut};
 use core::convert::Infallible;
 use core::future::poll_fn;
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::net::SocketAddr;
 use core::task::{Poll, Waker};
 use core::time::Duration;
 
@@ -18,7 +18,7 @@ use super::transfer::{
     Echo, Failure, MAX_MESSAGE, MIN_MESSAGE, Outgoing, Step, Transfer, reply, understands,
 };
 use super::{Error, Reply, Request, TransmissionParameters};
-use crate::path::is_same;
+use crate::path::{any_local, is_same};
 use crate::{Instant, PeerLookup, SessionId, Timer};
 
 /// When someone who waits for a place, and for whose waker there is no room, looks whether there is one.
@@ -302,11 +302,7 @@ where
 
     /// Waits for a place.
     async fn place(&self, remote: SocketAddr) -> Place<'_, 's, S, T, R, N, SIZE> {
-        let unspecified = match remote {
-            SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        };
-        let local = self.local.unwrap_or(SocketAddr::new(unspecified, 0));
+        let local = self.local.unwrap_or(any_local(remote));
         loop {
             let taken = poll_fn(|context| {
                 let mut state = self.state.borrow_mut();

@@ -278,6 +278,15 @@ impl<'a> Connection<'a> {
         }
     }
 
+    /// The longest payload of one record that fits into a datagram of so many bytes; `None` while there is no session.
+    #[cfg(feature = "embedded-nal-async")]
+    pub(crate) fn max_payload(&self, datagram: usize) -> Option<usize> {
+        match &self.state {
+            State::Session(session, ..) => Some(session.max_payload(datagram)),
+            State::Handshake(_) => None,
+        }
+    }
+
     /// Goes on under new keys soon, once the server has heard of it (KeyUpdate, RFC 9147 §8), and has the server do the same if
     /// `request_update` says so. A session of DTLS 1.3 does it by itself when half of what a key may be used for has been used.
     ///

@@ -187,9 +187,11 @@ impl Session {
         self.write.overhead()
     }
 
-    /// The longest payload of one record.
-    pub(crate) fn max_payload(&self) -> usize {
-        self.write.max_payload()
+    /// The longest payload of one record that fits into a datagram of so many bytes.
+    pub(crate) fn max_payload(&self, datagram: usize) -> usize {
+        let (front, behind) = self.overhead();
+        // One byte more, as the next record may have a longer number than this one.
+        self.write.max_payload().min(datagram.saturating_sub(front + behind + 1))
     }
 
     pub(crate) const fn identity(&self) -> Identity {

@@ -522,10 +522,7 @@ impl<'a, const H: usize, const S: usize> Endpoint<'a, H, S> {
     /// [`Config::mtu`]; `None` when the session is gone.
     pub fn max_payload(&self, session: SessionId, datagram: usize) -> Option<usize> {
         let session = &self.storage.sessions.get(self.find_session(session)?)?.value.session;
-        let (front, behind) = session.overhead();
-        // One byte more, as the next record may have a longer number than this one.
-        let room = datagram.min(self.config.mtu()).saturating_sub(front + behind + 1);
-        Some(session.max_payload().min(room))
+        Some(session.max_payload(datagram.min(self.config.mtu())))
     }
 
     /// Closes the session at `path`, if there is one: the next [`poll_transmit`](Self::poll_transmit) says close_notify.

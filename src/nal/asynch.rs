@@ -14,7 +14,6 @@
 
 use core::net::SocketAddr;
 
-use embassy_futures::select::{Either, select};
 use embedded_nal_async::{ConnectedUdp, UnconnectedUdp};
 use rand_core::TryCryptoRng;
 
@@ -29,7 +28,7 @@ use crate::path::Path;
 use crate::peer::{Peer, PeerLookup, SessionId, SessionUdp};
 use crate::psk::Psk;
 use crate::stats::Stats;
-use crate::time::Timer;
+use crate::time::{Timer, before};
 
 /// A secure client socket over a connected one.
 ///
@@ -201,14 +200,9 @@ impl<U: ConnectedUdp, T: Timer, const N: usize> Client<'_, U, T, N> {
         self.association.check()?;
         let timeout = self.association.poll_timeout();
         let receive = self.socket.receive_into(self.association.buffer());
-        let len = match timeout {
-            None => receive.await,
-            Some(at) => match select(receive, self.timer.sleep_until(at)).await {
-                Either::First(received) => received,
-                Either::Second(()) => return Ok(()),
-            },
-        };
-        self.association.received(len.map_err(Error::Socket)?);
+        if let Some(len) = before(receive, timeout, &self.timer).await {
+            self.association.received(len.map_err(Error::Socket)?);
+        }
         Ok(())
     }
 
@@ -356,15 +350,10 @@ where
         self.flush().await?;
         let timeout = self.association.poll_timeout();
         let receive = self.socket.receive_into(self.association.buffer());
-        let received = match timeout {
-            None => receive.await,
-            Some(at) => match select(receive, self.timer.sleep_until(at)).await {
-                Either::First(received) => received,
-                Either::Second(()) => return Ok(()),
-            },
-        };
-        let (len, local, remote) = received.map_err(Error::Socket)?;
-        self.association.received(len, Path { local, remote });
+        if let Some(received) = before(receive, timeout, &self.timer).await {
+            let (len, local, remote) = received.map_err(Error::Socket)?;
+            self.association.received(len, Path { local, remote });
+        }
         Ok(())
     }
 

@@ -1,8 +1,7 @@
 //! The async shell of a client of several servers.
 
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::net::SocketAddr;
 
-use embassy_futures::select::{Either, select};
 use embedded_nal_async::UnconnectedUdp;
 use rand_core::TryCryptoRng;
 
@@ -11,10 +10,10 @@ use super::buffered::{BufferedConnections, deliver};
 use crate::config::Config;
 use crate::connection::{Connection, Event};
 use crate::log::info;
-use crate::path::Path;
+use crate::path::{Path, any_local};
 use crate::peer::{Peer, PeerLookup, SessionId};
 use crate::psk::Psk;
-use crate::time::Timer;
+use crate::time::{Timer, before};
 
 /// A secure client of up to `S` servers over one unconnected socket: each has a [`Connection`] of its own, and the two datagram
 /// buffers are shared.
@@ -92,11 +91,7 @@ impl<'a, U, T: Timer, R: TryCryptoRng, const S: usize, const N: usize> Clients<'
     /// # Errors
     /// Those of [`Connection::client`]; [`NoStorage`](crate::Error::NoStorage) with `S` servers none of which is over.
     pub fn connect(&mut self, remote: SocketAddr, psk: &'a Psk<'a>) -> Result<(), crate::Error> {
-        let unspecified = match remote {
-            SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        };
-        self.connect_from(SocketAddr::new(unspecified, 0), remote, psk)
+        self.connect_from(any_local(remote), remote, psk)
     }
 
     /// The same as [`connect`](Self::connect), from one of the socket's local addresses.
@@ -167,15 +162,10 @@ impl<U: UnconnectedUdp, T: Timer, R, const S: usize, const N: usize> Clients<'_,
         }
         let timeout = self.associations.poll_timeout();
         let receive = self.socket.receive_into(self.associations.buffer());
-        let received = match timeout {
-            None => receive.await,
-            Some(at) => match select(receive, self.timer.sleep_until(at)).await {
-                Either::First(received) => received,
-                Either::Second(()) => return Ok(()),
-            },
-        };
-        let (len, local, remote) = received.map_err(Error::Socket)?;
-        self.associations.received(len, Path { local, remote });
+        if let Some(received) = before(receive, timeout, &self.timer).await {
+            let (len, local, remote) = received.map_err(Error::Socket)?;
+            self.associations.received(len, Path { local, remote });
+        }
         Ok(())
     }
 
@@ -246,8 +236,6 @@ impl<U, T, R, const S: usize, const N: usize> PeerLookup for Clients<'_, U, T, R
     fn max_payload(&self, session: SessionId) -> Option<usize> {
         let mut connections = self.associations.connections();
         let connection = connections.find(|it| it.peer().is_some_and(|peer| peer.session == session))?;
-        let (front, behind) = connection.overhead()?;
-        // One byte more, as the next record may have a longer number than this one.
-        Some(N.min(self.config.mtu()).saturating_sub(front + behind + 1))
+        connection.max_payload(N.min(self.config.mtu()))
     }
 }

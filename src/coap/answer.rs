@@ -18,7 +18,7 @@ use super::policy::{Access, RequestPath};
 use super::reception::Reception;
 use super::render::{Rendered, Wanted, render};
 use super::responder::{Responder, is_gone};
-use super::source::{ServerKey, Source};
+use super::source::ServerKey;
 use super::upload::{Assembled, Part, assemble};
 use super::writer::Writer;
 use super::{ForPeer, Message};
@@ -31,7 +31,7 @@ const HIDDEN: &[u16] = &[option::URI_PORT, option::BLOCK1, option::BLOCK2];
 /// The same, for handlers that take a body in blocks.
 const HIDDEN_BUT_BLOCK1: &[u16] = &[option::URI_PORT, option::BLOCK2];
 
-/// And how many a Block1 option.
+/// How many bytes a Block1 option adds to a message.
 const BLOCK1_LEN: usize = 5;
 
 impl<const EXCHANGES: usize, const REPLIES: usize, const OBSERVERS: usize>
@@ -119,8 +119,6 @@ impl<const EXCHANGES: usize, const REPLIES: usize, const OBSERVERS: usize>
         };
 
         count(&mut self.counters.requests);
-        // With the whole body, if it came in blocks.
-        let asked = Asked::new(&request);
         // An observation is always of a whole resource (RFC 7959 §2.6).
         let is_whole = instructions.block2.is_none_or(|block| block.number == 0);
         let register = is_safe && is_whole && instructions.observe == Some(Observe::Register);
@@ -131,30 +129,33 @@ impl<const EXCHANGES: usize, const REPLIES: usize, const OBSERVERS: usize>
         let wanted = Wanted { peer, block2: instructions.block2, limit };
         let rendered = render(handlers, &request, &wanted, writer);
         let answer = Answer { done: !is_safe, ..not_done };
-        let is_gone = |source: &Source| is_gone(lookup, source);
-        let resource = resource(self.changes, &RequestPath::of(&request));
         let answer_later = |observers: &mut Observers<OBSERVERS>, answers| {
-            let Some((resource, asked)) = resource.zip(asked) else { return false };
-            observers.add(source, asked, answers, resource, is_gone, now)
+            let Some(resource) = resource(self.changes, &RequestPath::of(&request)) else {
+                return Err(code::INTERNAL_SERVER_ERROR);
+            };
+            // With the whole body, if it came in blocks.
+            let is_added = Asked::new(&request).is_some_and(|asked| {
+                observers.add(source, asked, answers, resource, |source| is_gone(lookup, source), now)
+            });
+            if is_added { Ok(()) } else { Err(code::SERVICE_UNAVAILABLE) }
         };
         if rendered == Rendered::Postponed {
             let confirmable = header.kind == Type::Confirmable;
             let until = now + self.parameters.exchange_lifetime();
             let answers = if register { Answers::Always } else { Answers::Once { confirmable, until } };
-            if answer_later(&mut self.observers, answers) {
+            let Err(code) = answer_later(&mut self.observers, answers) else {
                 return Answer { response: Response::Postponed, ..answer };
-            }
+            };
+            // Nobody says when there will be a response, or there is no room to wait for it.
+            crate::log::warning!("CoAP: request {} cannot be answered later", header.message_id);
             writer.reset();
-            writer.set_code(if resource.is_none() {
-                crate::log::warning!("CoAP: the handler has no response, nor who says when it will: 5.00");
-                code::INTERNAL_SERVER_ERROR
-            } else {
-                crate::log::debug!("CoAP: there is no room to answer request {} later", header.message_id);
-                code::SERVICE_UNAVAILABLE
-            });
+            writer.set_code(code);
             return answer;
         }
-        if register && writer.code().is_success() && answer_later(&mut self.observers, Answers::Always) {
+        if register
+            && writer.code().is_success()
+            && answer_later(&mut self.observers, Answers::Always).is_ok()
+        {
             let _ = writer.insert_uint(option::OBSERVE, self.observers.next_sequence());
         } else if register || instructions.observe == Some(Observe::Deregister) {
             // A response without an Observe option tells the client that it is not on the list (RFC 7641 §4.1), whether or

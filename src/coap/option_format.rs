@@ -39,6 +39,13 @@ pub(super) fn emit(buffer: &mut [u8], delta: u16, len: u16) -> Option<&mut [u8]>
     Some(rest)
 }
 
+/// The bytes of a `uint` (§3.2), as few as can be: those of `bytes` that are left of it.
+pub(super) fn uint(value: u32, bytes: &mut [u8; 4]) -> &[u8] {
+    *bytes = value.to_be_bytes();
+    let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+    bytes.get(zeros..).unwrap_or_default()
+}
+
 /// Writes what extends a nibble to `value`, and returns the nibble.
 fn extend(buffer: &mut [u8], value: u16) -> Option<(u8, &mut [u8])> {
     let [high, low] = value.saturating_sub(269).to_be_bytes();

@@ -9,7 +9,7 @@ use coap_numbers::{code, option};
 use super::block::Block;
 use super::options::is_safe;
 use super::writer::Writer;
-use super::{ForPeer, Message};
+use super::{ForPeer, Message, option_format};
 use crate::Peer;
 
 /// How many bytes the options of a block may add to a response that a handler has written: ETag, Block2 and Size2.
@@ -50,7 +50,8 @@ pub(super) fn render<P: ForPeer>(
     wanted: &Wanted<'_>,
     writer: &mut Writer<'_>,
 ) -> Rendered {
-    let block2 = wanted.block2.filter(|_| is_safe(request.header().code));
+    let is_safe = is_safe(request.header().code);
+    let block2 = wanted.block2.filter(|_| is_safe);
     writer.restart(block2.map_or(0, |block| block.offset()));
     if !ask(handlers, wanted.peer, request, writer) {
         fail(writer);
@@ -60,10 +61,10 @@ pub(super) fn render<P: ForPeer>(
         crate::log::warning!("CoAP: what the handler says is no response, which is 5.00");
         fail(writer);
     } else if writer.code().is_success() {
-        if is_safe(request.header().code) && writer.option(option::BLOCK2).is_some() {
+        if is_safe && writer.option(option::BLOCK2).is_some() {
             own_blocks(handlers, request, wanted, writer);
         } else {
-            cut(block2, wanted.limit, is_safe(request.header().code), writer);
+            cut(block2, wanted.limit, is_safe, writer);
         }
     }
     if writer.len() > wanted.limit || writer.is_part() || !writer.code().is_response() {
@@ -186,9 +187,8 @@ fn own_blocks<P: ForPeer>(
             return fail(writer);
         }
         asked = next;
-        let value = asked.value().to_be_bytes();
-        let zeros = value.iter().take_while(|byte| **byte == 0).count();
-        let request = request.with_option(option::BLOCK2, value.get(zeros..).unwrap_or_default());
+        let mut value = [0; 4];
+        let request = request.with_option(option::BLOCK2, option_format::uint(asked.value(), &mut value));
         writer.restart(0);
         if !ask(handlers, wanted.peer, &request, writer) {
             return fail(writer);

@@ -16,6 +16,7 @@ use coap_numbers::{code, option};
 use siphasher::sip::SipHasher24;
 
 use super::block::Block;
+use super::option_format;
 
 /// `application/link-format` in the Content-Formats registry.
 const LINK_FORMAT: u16 = 40;
@@ -297,9 +298,7 @@ fn add_option<M: MinimalWritableMessage>(
 }
 
 fn add_uint<M: MinimalWritableMessage>(message: &mut M, number: u16, value: u32) -> Result<(), LinksError> {
-    let bytes = value.to_be_bytes();
-    let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
-    add_option(message, number, bytes.get(zeros..).unwrap_or_default())
+    add_option(message, number, option_format::uint(value, &mut [0; 4]))
 }
 
 /// Whether a request is for `/.well-known/core`.

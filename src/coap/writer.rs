@@ -246,9 +246,7 @@ impl<'a> Writer<'a> {
 
     /// The same as [`insert`](Self::insert) with a `uint` (RFC 7252 §3.2).
     pub(super) fn insert_uint(&mut self, number: u16, value: u32) -> Result<(), WriteError> {
-        let bytes = value.to_be_bytes();
-        let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
-        self.insert(number, bytes.get(zeros..).unwrap_or_default())
+        self.insert(number, option_format::uint(value, &mut [0; 4]))
     }
 
     /// Adds an option of `len` bytes which `fill` writes.
